@@ -1,0 +1,44 @@
+# kedge: `make demo` shows it, `make test` proves it. Everything else is for developers.
+SHELL := /bin/bash
+VENV ?= .venv
+PY := $(VENV)/bin/python
+
+.PHONY: help check test fast lint types format lock venv
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+venv: $(VENV)/.ready ## the Python environment, from the lock
+$(VENV)/.ready: requirements.lock packaging/venv.sh
+	packaging/venv.sh $(VENV)
+	touch $@
+
+check: lint types fast ## format, lint, types and the fast tests, in under a minute
+
+lint: venv
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+
+types: venv
+	$(PY) -m mypy
+
+fast: venv
+	$(PY) -m pytest -m "not lab" tests
+
+format: venv
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+test: venv ## everything, on real parts; installs what it needs (root)
+	packaging/test-needs.sh
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(PY) -m pytest tests
+
+lock: ## pin every dependency again
+	$(VENV)/bin/pip install -q uv
+	$(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
+	    --no-emit-index-url --no-emit-find-links --extra s3 --extra test --extra bench pyproject.toml -o requirements.lock
+	$(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
+	    --no-emit-index-url --no-emit-find-links --extra s3 pyproject.toml -o requirements-run.lock

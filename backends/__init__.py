@@ -1,0 +1,1 @@
+"""The seam (`base`) and the storage that stands behind it. Never imports `driver`."""
