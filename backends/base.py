@@ -8,7 +8,7 @@ steps the same call finishes the job, because a partial state looks like the ear
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
@@ -216,7 +216,8 @@ class Backend(ABC, Generic[P, O]):
     def remove(self, volume: Volume[O]) -> Removed:
         """Take the volume away as its `on_remove` says. Absent, or replaced by a newer volume of
         the same name: does nothing. After this returns no node can attach it. Never called while
-        attached here. A crash in the middle: the volume is gone from `get`, and the next
+        attached here. Only `volume.name` and `volume.uuid` are looked at; what the storage has
+        recorded decides the rest. A crash in the middle: the volume is gone from `get`, and the next
         `remove` or `create` of the name finishes."""
 
     @abstractmethod
@@ -248,9 +249,11 @@ class Backend(ABC, Generic[P, O]):
         """What the kernel shows as attached below `context.mounts` for this profile: never from
         memory. Unhealthy ones are included."""
 
-    def occupants(self, attachment: Attachment) -> Sequence[Occupant]:
-        """Processes outside this service that have the volume's files mounted right now."""
-        raise NotImplementedError
+    @abstractmethod
+    def occupants(self, attachments: Sequence[Attachment]) -> Mapping[str, Sequence[Occupant]]:
+        """Processes outside this service that have these volumes' files mounted right now, by
+        volume name (a volume nobody has mounted may be left out). One pass over the process
+        table, however many volumes."""
 
     def usage(self, attachment: Attachment) -> Usage:
         """Bytes of an attached volume, read from the kernel. May block on dead storage."""
