@@ -52,6 +52,14 @@ class Records(ABC):
     def keys(self, kind: str) -> list[str]:
         """The present keys of one kind, sorted. No snapshot: concurrent changes may be missed."""
 
+    def stamps(self, kind: str) -> dict[str, str]:
+        """The present keys of one kind, each with a stamp that changes whenever its record does,
+        so that many records can be watched by reading only those that changed. As fresh as
+        `keys`. A store whose listing already tells (an ETag, a version in a file name) overrides
+        this, which reads every record."""
+        found = {key: self.get(key) for key in self.keys(kind)}
+        return {key: record.version for key, record in found.items() if record is not None}
+
 
 def checked_key(key: str) -> str:
     """Return `key` if it is well-formed, else raise Invalid. Implementations call this first."""
