@@ -217,8 +217,8 @@ class Backend(ABC, Generic[P, O]):
         """Take the volume away as its `on_remove` says. Absent, or replaced by a newer volume of
         the same name: does nothing. After this returns no node can attach it. Never called while
         attached here. Only `volume.name` and `volume.uuid` are looked at; what the storage has
-        recorded decides the rest. A crash in the middle: the volume is gone from `get`, and the next
-        `remove` or `create` of the name finishes."""
+        recorded decides the rest. A crash in the middle: the volume is gone from `get`, and the
+        next `remove` or `create` of the name finishes."""
 
     @abstractmethod
     def get(self, name: str) -> Volume[O]:

@@ -1,0 +1,200 @@
+"""Settings: defaults in code, then /etc/kedge/kedge.toml, then KEDGE_* variables.
+
+The defaults live here and not in a packaged file, because `docker plugin upgrade` keeps the old
+plugin's environment: what a new version needs must come with its code. Every problem is found at
+once; nothing is half applied.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from backends.errors import InvalidOptions
+from backends.names import MAX_LENGTH
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+_PROFILE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_NODE_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where things are on this node; depends on the packaging only."""
+
+    config: Path
+    data: Path
+    mounts: Path
+    socket: Path
+    admin_socket: Path
+    docker_root: Path
+    """Docker's own data, to look for volumes of the driver `local` that bear our names."""
+
+    @property
+    def state(self) -> Path:
+        """What this node remembers: the ledger, and a directory per profile."""
+        return self.data / "state"
+
+
+HOST = Paths(
+    config=Path("/etc/kedge/kedge.toml"),
+    data=Path("/var/lib/kedge"),
+    mounts=Path("/var/lib/kedge/mounts"),
+    socket=Path("/run/docker/plugins/kedge.sock"),
+    admin_socket=Path("/run/kedge/admin.sock"),
+    docker_root=Path("/var/lib/docker"),
+)
+"""The systemd service."""
+
+MANAGED = Paths(
+    config=Path("/host/kedge/kedge.toml"),
+    data=Path("/host/kedge"),
+    mounts=Path("/mnt/kedge"),
+    socket=Path("/run/docker/plugins/kedge.sock"),
+    admin_socket=Path("/run/kedge/admin.sock"),
+    docker_root=Path("/host/docker"),
+)
+"""The managed plugin: /host is a directory of the host, /mnt/kedge its propagated mount."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A configured backend as it was written; its own settings are parsed by the backend."""
+
+    name: str
+    backend: str
+    settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    defaults: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Volume options that this profile sets unless the user does."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the service was told."""
+
+    paths: Paths
+    node: str
+    log_level: str
+    default_backend: str
+    """The profile used when a volume is created without `backend=`."""
+    call_seconds: float
+    """How long a call of Docker's may take; must stay below the 30 s of a managed plugin."""
+    profiles: Mapping[str, Profile]
+
+
+def load(paths: Paths, environ: Mapping[str, str], hostname: str) -> Settings:
+    """Read the settings. Raises InvalidOptions with every problem found.
+
+    A missing file means defaults: one profile `local` below the data directory. A file that
+    cannot be read or parsed is a problem, never ignored.
+    """
+    problems: list[str] = []
+    paths = _relocated(paths, environ)
+    document = _document(paths.config, problems)
+    known = {"node", "log_level", "default_backend", "call_seconds", "profiles"}
+    problems += [
+        f"unknown key {key!r}; valid: {', '.join(sorted(known))}"
+        for key in sorted(set(document) - known)
+    ]
+
+    def value(key: str, default: str) -> str:
+        return environ.get(f"KEDGE_{key.upper()}") or str(document.get(key, default))
+
+    profiles = _profiles(document.get("profiles", {}), paths, problems)
+    made = Settings(
+        paths=paths,
+        node=value("node", hostname),
+        log_level=value("log_level", "info").lower(),
+        default_backend=value("default_backend", next(iter(profiles), "local")),
+        call_seconds=_seconds(value("call_seconds", "25"), problems),
+        profiles=MappingProxyType(profiles),
+    )
+    problems += _inconsistencies(made)
+    if problems:
+        raise InvalidOptions(f"settings ({paths.config} and KEDGE_* variables)", problems)
+    return made
+
+
+def _relocated(paths: Paths, environ: Mapping[str, str]) -> Paths:
+    """KEDGE_CONFIG, KEDGE_DATA, KEDGE_MOUNTS, KEDGE_SOCKET, ...: for tests and odd hosts."""
+    fields = {name: getattr(paths, name) for name in Paths.__dataclass_fields__}
+    for name in fields:
+        if moved := environ.get(f"KEDGE_{name.upper()}"):
+            fields[name] = Path(moved)
+    return Paths(**fields)
+
+
+def _document(path: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        problems.append(f"cannot be read: {error}")
+        return {}
+
+
+def _profiles(document: Any, paths: Paths, problems: list[str]) -> dict[str, Profile]:
+    if not isinstance(document, dict):
+        problems.append("profiles is not a table; write [profiles.NAME]")
+        return {}
+    if not document:
+        document = {"local": {"backend": "local"}}
+    profiles = {}
+    for name, table in document.items():
+        if not _PROFILE_NAME.fullmatch(name):
+            problems.append(f"profile name {name!r} is not allowed; use a-z, 0-9, '-' and '_'")
+        elif not isinstance(table, dict) or not isinstance(table.get("backend"), str):
+            problems.append(f'profile {name} says no backend; add backend = "..."')
+        else:
+            profiles[name] = _profile(name, dict(table), paths, problems)
+    return profiles
+
+
+def _profile(name: str, table: dict[str, Any], paths: Paths, problems: list[str]) -> Profile:
+    backend = table.pop("backend")
+    defaults = table.pop("defaults", {})
+    if not isinstance(defaults, dict):
+        problems.append(f"profile {name}: defaults is not a table")
+        defaults = {}
+    if backend == "local":
+        table.setdefault("root", str(paths.data / name))
+    return Profile(
+        name=name,
+        backend=backend,
+        settings=MappingProxyType({key: _text(value) for key, value in table.items()}),
+        defaults=MappingProxyType({key: _text(value) for key, value in defaults.items()}),
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _seconds(text: str, problems: list[str]) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        problems.append(f"call_seconds={text!r} is not a number")
+        return 25.0
+
+
+def _inconsistencies(settings: Settings) -> list[str]:
+    found = []
+    if settings.log_level not in LOG_LEVELS:
+        found.append(f"log_level={settings.log_level!r} is not one of {', '.join(LOG_LEVELS)}")
+    if not 1 <= settings.call_seconds <= 29:
+        found.append("call_seconds must lie between 1 and 29: Docker gives up after 30")
+    if not _NODE_NAME.fullmatch(settings.node) or len(settings.node) > MAX_LENGTH:
+        found.append(f"node={settings.node!r} is not a name; use letters, digits, '_', '.', '-'")
+    if settings.profiles and settings.default_backend not in settings.profiles:
+        found.append(
+            f"default_backend={settings.default_backend!r} is not a profile; "
+            f"there are: {', '.join(settings.profiles)}"
+        )
+    return found
