@@ -11,7 +11,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -48,6 +48,10 @@ class Promise:
     entry: Entry
     device: str = ""
     root: str = ""
+
+    def holding(self, entry: Entry) -> "Promise":
+        """The same volume with another entry."""
+        return replace(self, entry=entry)
 
 
 class Ledger:

@@ -78,6 +78,7 @@ TRANSITIONS: Mapping[tuple[State, Event], State] = MappingProxyType(
         (_S.REMOVING, _E.REMOVE): _S.REMOVING,
         (_S.CREATING, _E.REMOVE): _S.REMOVING,
         (_S.REMOVING, _E.REMOVED): _S.ABSENT,
+        (_S.REMOVING, _E.FAILED): _S.DETACHED,  # and nothing was lost: the storage still has it
         (_S.ATTACHING, _E.FENCE): _S.FENCED,
         (_S.ATTACHED, _E.FENCE): _S.FENCED,
         (_S.DETACHING, _E.FENCE): _S.FENCED,

@@ -60,6 +60,15 @@ MANAGED = Paths(
 """The managed plugin: /host is a directory of the host, /mnt/kedge its propagated mount."""
 
 
+def relocated(paths: Paths, environ: Mapping[str, str]) -> Paths:
+    """`paths` as moved by KEDGE_CONFIG, KEDGE_DATA, KEDGE_MOUNTS, KEDGE_SOCKET, ..."""
+    names = Paths.__dataclass_fields__
+    moved = {
+        name: Path(environ.get(f"KEDGE_{name.upper()}") or getattr(paths, name)) for name in names
+    }
+    return Paths(**moved)
+
+
 @dataclass(frozen=True)
 class Profile:
     """A configured backend as it was written; its own settings are parsed by the backend."""
@@ -92,7 +101,6 @@ def load(paths: Paths, environ: Mapping[str, str], hostname: str) -> Settings:
     cannot be read or parsed is a problem, never ignored.
     """
     problems: list[str] = []
-    paths = _relocated(paths, environ)
     document = _document(paths.config, problems)
     known = {"node", "log_level", "default_backend", "call_seconds", "profiles"}
     problems += [
@@ -116,15 +124,6 @@ def load(paths: Paths, environ: Mapping[str, str], hostname: str) -> Settings:
     if problems:
         raise InvalidOptions(f"settings ({paths.config} and KEDGE_* variables)", problems)
     return made
-
-
-def _relocated(paths: Paths, environ: Mapping[str, str]) -> Paths:
-    """KEDGE_CONFIG, KEDGE_DATA, KEDGE_MOUNTS, KEDGE_SOCKET, ...: for tests and odd hosts."""
-    fields = {name: getattr(paths, name) for name in Paths.__dataclass_fields__}
-    for name in fields:
-        if moved := environ.get(f"KEDGE_{name.upper()}"):
-            fields[name] = Path(moved)
-    return Paths(**fields)
 
 
 def _document(path: Path, problems: list[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +35,9 @@ from driver.settings import Settings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+LET_GO = frozenset({State.ATTACHING, State.ATTACHED, State.DETACHING, State.FENCED})
+"""States from which a volume comes to rest by being released."""
 
 JUST_MOUNTED = 5.0
 """Seconds in which a holder counts as real although no process has the volume mounted yet: the
@@ -151,34 +155,35 @@ class Volumes:
 
     def record(self, promise: Promise, event: Event, **changes: str) -> Promise:
         """Write the step that `event` makes, and return the new row."""
-        made = Promise(
-            promise.name,
-            promise.profile,
-            promise.uuid,
-            promise.entry.step(event),
-            changes.get("device", promise.device),
-            changes.get("root", promise.root),
-        )
-        self.ledger.write(made)
-        return made
+        return self.write(replace(promise, entry=promise.entry.step(event), **changes))
+
+    def write(self, promise: Promise) -> Promise:
+        """Put a row into the ledger and return it."""
+        self.ledger.write(promise)
+        return promise
 
     def attach(self, volume: Volume[Any], promise: Promise) -> Promise:
-        """Attach and prove. Call with the volume's lock held. When it raises, the volume is at
-        rest and nothing is mounted."""
-        backend = self.backends[promise.profile]
+        """Attach and prove. Call with the volume's lock held. When it raises, nothing is mounted;
+        a volume that was held keeps its intent, because its holders may still have the files."""
         promise = self.record(promise, Event.ATTACH)
         try:
-            backend.attach(volume, self.target(volume.name), claim=None)
-            shown = self.shown(promise)
-            if shown is None:
-                raise HostError(
-                    f"volume {volume.name} was attached but is not mounted at "
-                    f"{self.target(volume.name)}; run `kedge doctor`"
-                )
+            shown = self._attach_and_prove(volume, promise)
         except KedgeError:
-            self.record(promise, Event.FAILED)
+            if not promise.entry.holders:
+                self.record(promise, Event.FAILED)
             raise
         return self.record(promise, Event.ATTACHED, device=shown.device, root=shown.root)
+
+    def _attach_and_prove(self, volume: Volume[Any], promise: Promise) -> Attachment:
+        backend = self.backends[promise.profile]
+        attachment = backend.attach(volume, self.target(volume.name), claim=None)
+        if shown := self.shown(promise):
+            return shown
+        backend.detach(attachment)
+        raise HostError(
+            f"volume {volume.name} was attached but is not mounted at {attachment.target}; "
+            "run `kedge doctor`"
+        )
 
     def release(self, promise: Promise) -> None:
         """Detach what nobody holds. Call with the volume's lock held. Left for the keeper when
@@ -284,10 +289,7 @@ class Volumes:
             promise = self._attached(known)
             self.mounted_at[name] = self._clock()
             if call.settle():
-                held = promise.entry.hold(mount_id)
-                self.ledger.write(
-                    Promise(name, promise.profile, promise.uuid, held, promise.device, promise.root)
-                )
+                self.write(promise.holding(promise.entry.hold(mount_id)))
             return self.target(name)
 
     def _attached(self, known: Known) -> Promise:
@@ -299,7 +301,10 @@ class Volumes:
                 return promise
             log.error("volume %s lost its mount behind our back; mounting it again", name)
         volume = self._fresh(known)
-        if promise is None or promise.uuid != volume.uuid:
+        if promise and promise.entry.state is State.REMOVING:
+            self.settle_removal(promise, finish=False)
+            promise = self.ledger.get(name)
+        if promise is None or promise.uuid != volume.uuid or promise.entry.state is State.CREATING:
             promise = Promise(name, known.profile, volume.uuid, Entry(State.DETACHED))
         return self.attach(volume, promise)
 
@@ -317,14 +322,10 @@ class Volumes:
         self._await_ready(call)
         with self.locks.hold(name, "unmounting", call.remaining()):
             promise = self.ledger.get(name)
-            if promise is None or promise.entry.state not in (State.ATTACHED, State.DETACHING):
+            if promise is None or promise.entry.state not in LET_GO:
                 return
-            left = promise.entry.drop(mount_id)
-            promise = Promise(
-                name, promise.profile, promise.uuid, left, promise.device, promise.root
-            )
-            self.ledger.write(promise)
-            if not left.holders:
+            promise = self.write(promise.holding(promise.entry.drop(mount_id)))
+            if not promise.entry.holders:
                 self.release(promise)
 
     def _remove(self, name: str, call: Call[None]) -> None:
@@ -335,31 +336,45 @@ class Volumes:
             volume = known.volume
             promise = Promise(name, known.profile, volume.uuid, Entry(State.DETACHED))
             promise = self.record(promise, Event.REMOVE)
-            self.backends[known.profile].remove(volume)
+            try:
+                self.backends[known.profile].remove(volume)
+            except KedgeError:
+                self.settle_removal(promise, finish=False)
+                raise
             self.record(promise, Event.REMOVED)
             self.inventory.discard(name)
+
+    def settle_removal(self, promise: Promise, *, finish: bool) -> None:
+        """After a removal that failed or was cut off: what does the storage say? Still there:
+        the removal did not happen, nothing is lost. Begun: it reads as gone, and with `finish`
+        it is brought to its end. Raises nothing when the storage cannot be asked: the intent
+        stays for the next try."""
+        backend = self.backends[promise.profile]
+        try:
+            volume = backend.get(promise.name)
+            if volume.uuid == promise.uuid:
+                self.record(promise, Event.FAILED)
+                return
+        except NotFound:
+            self.inventory.discard(promise.name)
+        except KedgeError:
+            return
+        if finish:
+            backend.remove(Volume(promise.name, promise.uuid, "", backend.Options()))
+            self.record(promise, Event.REMOVED)
 
     def _let_go(self, name: str) -> None:
         """Detach before a removal. InUse while a process has the volume mounted, or when it was
         mounted a moment ago; references that Docker forgot to drop do not count."""
         promise = self.ledger.get(name)
-        if promise is None or promise.entry.state in (State.CREATING, State.REMOVING):
+        if promise is None or promise.entry.state not in LET_GO:
             return
         if users := self.occupants(promise):
             raise InUse(f"volume {name} is in use by {describe(users)}; stop them first")
         age = self._clock() - self.mounted_at.get(name, float("-inf"))
         if promise.entry.holders and age < JUST_MOUNTED:
             raise InUse(f"volume {name} was mounted {age:.0f} s ago; stop its container first")
-        unheld = Promise(
-            name,
-            promise.profile,
-            promise.uuid,
-            promise.entry.abandon(),
-            promise.device,
-            promise.root,
-        )
-        self.ledger.write(unheld)
-        self.release(unheld)
+        self.release(self.write(promise.holding(promise.entry.abandon())))
         if (rest := self.ledger.get(name)) is not None:
             raise InUse(f"volume {name} cannot be let go ({rest.entry.state.value}); try again")
 

@@ -1,0 +1,139 @@
+"""The composition root: settings -> backends -> Volumes -> front ends. Console script `kedge`.
+
+The only module that knows both sides of the seam, and one of the few that touch the ambient
+clock, environment and randomness; everything else is handed them.
+"""
+
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from wsgiref.types import WSGIApplication
+
+import click
+
+import backends
+from backends.base import Backend, Context
+from backends.errors import Invalid, InvalidOptions, KedgeError
+from backends.options import OptionHelp, describe, parse
+from driver import cli
+from driver.settings import HOST, MANAGED, Paths, Settings, load, relocated
+
+
+def main() -> None:
+    """Run the command line."""
+    group = cli.commands(admin_socket=lambda: _paths().admin_socket, option_tables=option_tables)
+    group.add_command(serve)
+    group.add_command(init)
+    group(prog_name="kedge")
+
+
+managed_flag = click.option("--managed", is_flag=True, help="Inside Docker's managed plugin.")
+
+
+@click.command()
+@managed_flag
+def serve(managed: bool) -> None:
+    """Run the service (systemd or the plugin's init call this)."""
+    from driver.server import Server, prepare  # gunicorn: not for every `kedge ls`
+
+    paths = _paths(managed)
+    prepare([paths.socket, paths.admin_socket])
+    sys.argv = sys.argv[:1]  # gunicorn must not read ours
+    Server(paths.socket, paths.admin_socket, lambda: compose(paths)).run()
+
+
+@click.command()
+@managed_flag
+def init(managed: bool) -> None:
+    """Run the service under a small init (the managed plugin's first process)."""
+    from driver.init import run
+
+    paths = _paths(managed)
+    command = [sys.executable, "-m", "driver", "serve", *(["--managed"] if managed else [])]
+    pid_file = paths.socket.with_suffix(".pid")
+    sys.exit(run([paths.socket, paths.admin_socket], command, pid_file))
+
+
+def compose(paths: Paths) -> tuple[WSGIApplication, WSGIApplication]:
+    """Put the service together and start its keeper; in the worker process, after the fork."""
+    from driver import admin, broken, docker, log
+    from driver.doctor import Doctor
+    from driver.keeper import Keeper, Pace
+    from driver.ledger import Ledger
+    from driver.volumes import Volumes
+
+    try:
+        settings = load(paths, os.environ, _hostname())
+        log.set_up(settings.log_level)
+        made = open_backends(settings)
+    except KedgeError as problem:
+        log.set_up("info")
+        logging.getLogger(__name__).error("%s", problem)
+        return broken.app(str(problem)), broken.operator_app(str(problem))
+    settings.paths.mounts.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(settings.paths.state / "ledger.db")
+    volumes = Volumes(settings, made, ledger, clock=time.monotonic, now=_now)
+    Keeper(volumes, Pace(), time.monotonic).start()
+    return docker.app(volumes), admin.app(volumes, Doctor(volumes, ledger, platform.release()))
+
+
+def open_backends(settings: Settings) -> dict[str, Backend[Any, Any]]:
+    """One backend per profile. InvalidOptions with the problems of all profiles."""
+    made: dict[str, Backend[Any, Any]] = {}
+    problems: list[str] = []
+    for profile in settings.profiles.values():
+        try:
+            cls = backends.load(profile.backend)
+            own = parse(cls.Settings, profile.settings, subject=f"profile {profile.name}")
+            parse(cls.Options, profile.defaults, subject=f"defaults of {profile.name}")
+        except InvalidOptions as error:
+            problems.append(str(error))
+            continue
+        except Invalid as error:
+            problems.append(f"profile {profile.name}: {error}")
+            continue
+        context = Context(
+            profile=profile.name,
+            node=settings.node,
+            mounts=settings.paths.mounts,
+            state=settings.paths.state / "profiles" / profile.name,
+        )
+        made[profile.name] = cls(own, context)
+    if problems:
+        raise InvalidOptions("settings", problems)
+    return made
+
+
+def option_tables() -> Mapping[str, Sequence[OptionHelp]]:
+    """The help tables of every backend whose libraries are here."""
+    tables = {}
+    for name in backends.known():
+        try:
+            tables[name] = describe(backends.load(name).Options)
+        except Invalid:
+            continue  # its client libraries are not installed on this node
+    return tables
+
+
+def _paths(managed: bool | None = None) -> Paths:
+    """The preset of this packaging, moved by KEDGE_* variables."""
+    if managed is None:
+        managed = MANAGED.mounts.is_dir() and MANAGED.data.parent.is_dir()
+    return relocated(MANAGED if managed else HOST, os.environ)
+
+
+def _hostname() -> str:
+    return platform.node() or "node"
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+if __name__ == "__main__":
+    main()

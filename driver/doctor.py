@@ -1,0 +1,155 @@
+"""`kedge doctor`: what could go wrong on this node, and what to do about it.
+
+Every check yields findings; none raises. The service examines itself, because only it sees the
+mounts, devices and settings that it works with.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from backends.base import Finding, Level
+from backends.errors import KedgeError
+from driver.ledger import Ledger
+from driver.lifecycle import State
+from driver.volumes import Volumes
+
+OLDEST_KERNEL = (5, 8)
+"""LOOP_CONFIGURE (atomic set-up of a loop device) came with 5.8."""
+
+
+class Doctor:
+    """Examines this node."""
+
+    def __init__(self, volumes: Volumes, ledger: Ledger, kernel: str) -> None:
+        self._volumes = volumes
+        self._ledger = ledger
+        self._kernel = kernel
+
+    def examine(self) -> list[Finding]:
+        """All findings, in the order in which they are best read."""
+        checks = (
+            self._kernel_version,
+            self._devices,
+            self._mount_directory,
+            self._remembered,
+            self._profiles,
+            self._stale_mounts,
+            self._name_clashes,
+        )
+        return [finding for check in checks for finding in check()]
+
+    def _kernel_version(self) -> Iterator[Finding]:
+        match = re.match(r"(\d+)\.(\d+)", self._kernel)
+        if match and (int(match[1]), int(match[2])) >= OLDEST_KERNEL:
+            yield Finding(Level.OK, "kernel", self._kernel)
+        else:
+            yield Finding(
+                Level.WARNING,
+                "kernel",
+                f"{self._kernel} is older than {OLDEST_KERNEL[0]}.{OLDEST_KERNEL[1]}",
+                "layout=image needs a newer kernel; layout=directory works",
+            )
+
+    def _devices(self) -> Iterator[Finding]:
+        control = Path("/dev/loop-control")
+        if control.exists() and os.access(control, os.R_OK | os.W_OK):
+            yield Finding(Level.OK, "loop devices", "available")
+        else:
+            yield Finding(
+                Level.WARNING,
+                "loop devices",
+                f"{control} is missing or not accessible",
+                "layout=image needs it: load the module `loop`",
+            )
+
+    def _mount_directory(self) -> Iterator[Finding]:
+        mounts = self._volumes.settings.paths.mounts
+        shared = mount_is_shared(Path("/proc/self/mountinfo").read_text(), mounts)
+        if shared:
+            yield Finding(Level.OK, "mount propagation", f"{mounts} is shared")
+        else:
+            yield Finding(
+                Level.ERROR,
+                "mount propagation",
+                f"{mounts} is not on a shared mount: containers would not see volumes",
+                f"mount --make-shared the mount that holds {mounts}",
+            )
+
+    def _remembered(self) -> Iterator[Finding]:
+        if aside := self._ledger.set_aside:
+            yield Finding(
+                Level.WARNING,
+                "ledger",
+                f"could not be trusted at the last start and was rebuilt; the old one is {aside}",
+                "check the disk; delete the old file once you have looked at it",
+            )
+        else:
+            yield Finding(Level.OK, "ledger", "sound")
+
+    def _profiles(self) -> Iterator[Finding]:
+        for profile, backend in self._volumes.backends.items():
+            try:
+                backend.volumes()
+            except KedgeError as error:
+                yield Finding(
+                    Level.ERROR, f"profile {profile}", str(error), "make the storage reachable"
+                )
+                continue
+            yield Finding(Level.OK, f"profile {profile}", "reachable")
+            yield from backend.findings()
+
+    def _stale_mounts(self) -> Iterator[Finding]:
+        for promise in self._volumes.ledger.promises().values():
+            if promise.profile not in self._volumes.backends:
+                yield Finding(
+                    Level.ERROR,
+                    f"volume {promise.name}",
+                    f"belongs to profile {promise.profile}, which is not in the settings",
+                    "bring the profile back",
+                )
+            elif promise.entry.state is State.ATTACHED and self._unseen(promise.name):
+                yield Finding(
+                    Level.ERROR,
+                    f"volume {promise.name}",
+                    "should be mounted and is not",
+                    "it is mounted again within seconds; if not, see the log",
+                )
+
+    def _unseen(self, name: str) -> bool:
+        promise = self._ledger.get(name)
+        try:
+            return promise is not None and self._volumes.shown(promise) is None
+        except KedgeError:
+            return True
+
+    def _name_clashes(self) -> Iterator[Finding]:
+        local = self._volumes.settings.paths.docker_root / "volumes"
+        ours = {known.volume.name for known in self._volumes.inventory.all()}
+        for name in sorted(ours & set(_listed(local))):
+            yield Finding(
+                Level.WARNING,
+                f"volume {name}",
+                "Docker's own driver `local` has a volume of the same name on this node",
+                "name the driver wherever you use it, or remove the other: a container that "
+                "names only the volume gets the local one",
+            )
+
+
+def mount_is_shared(mountinfo: str, path: Path) -> bool:
+    """Whether the mount that holds `path` propagates what is mounted below it."""
+    best, shared = "", False
+    for line in mountinfo.splitlines():
+        fields = line.split()
+        point = fields[4].encode().decode("unicode_escape")
+        if Path(point) in (path, *path.parents) and len(point) >= len(best):
+            best, shared = point, any(field.startswith("shared:") for field in fields[6:])
+    return shared
+
+
+def _listed(directory: Path) -> Iterable[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return ()

@@ -1,0 +1,3 @@
+"""The version of this program, as `kedge version` and Docker's Status show it."""
+
+VERSION = "0.1.0"
