@@ -63,9 +63,14 @@ class Records(ABC):
 
 def checked_key(key: str) -> str:
     """Return `key` if it is well-formed, else raise Invalid. Implementations call this first."""
-    if not _KEY.fullmatch(key):
+    if not is_key(key):
         raise Invalid(f"record key {key[:80]!r} is not of the form kind/name")
     return key
+
+
+def is_key(text: str) -> bool:
+    """Whether `text` is a well-formed key; what a listing shows may hold foreign names."""
+    return bool(_KEY.fullmatch(text))
 
 
 def checked_value(key: str, value: bytes) -> bytes:

@@ -1,0 +1,1 @@
+"""Contract tests, shipped so that anybody can prove a backend of their own."""
