@@ -99,12 +99,22 @@ class DirectoryRecords(Records):
 
     def stamps(self, kind: str) -> dict[str, str]:
         """See Records. Costs one listing per key, no reading."""
+        directory = self._place(f"{kind}/any").path.parent
         found = {}
         for key in self.keys(kind):
             with self._asked(key):
-                if current := self._look(self._place(key)).current:
-                    found[key] = str(current)
+                if version := self._stamp(directory, key):
+                    found[key] = version
         return found
+
+    def _stamp(self, directory: Path, key: str) -> str | None:
+        """The current version, by one look without much thought when that look is clear."""
+        names = self._names(directory / key.partition("/")[2])
+        tokens = [name for name in names if name.startswith(("cur.", "dead."))]
+        if len(tokens) == 1 and tokens[0].startswith("cur."):
+            return tokens[0].removeprefix("cur.")
+        current = self._look(self._place(key)).current
+        return str(current) if current else None
 
     def sweep(self, grace: float = GRACE) -> int:
         """Remove what killed processes left behind; return how many keys or makings were cleaned.
@@ -123,6 +133,8 @@ class DirectoryRecords(Records):
                         swept += place.tidy(self._look(place))
                     elif name.startswith((".new.", ".old.")):
                         swept += self._sweep_making(place, grace)
+                    elif name.startswith(".now."):
+                        self._files.unlink(place.path)
         return swept
 
     def _sweep_making(self, making: KeyDirectory, grace: float) -> bool:

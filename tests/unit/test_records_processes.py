@@ -1,0 +1,135 @@
+"""DirectoryRecords on real files: many processes, killed with SIGKILL at random moments."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+
+from backends.errors import Conflict, Unavailable
+from backends.records_directory import DirectoryRecords
+
+SECONDS = 1.5
+WRITERS = 4
+PROCESSES = multiprocessing.get_context("fork")
+
+
+@contextmanager
+def a_pipe() -> Iterator[tuple[int, int]]:
+    """What a process was told is done; a write this short is atomic, also before SIGKILL."""
+    ends = os.pipe2(os.O_NONBLOCK)
+    try:
+        yield ends
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+def drain(end: int) -> bytes:
+    """All that is in the pipe now."""
+    parts = []
+    while True:
+        try:
+            parts.append(os.read(end, 65536))
+        except BlockingIOError:
+            return b"".join(parts)
+
+
+def storm(act: Callable[[int, int], None], said: int) -> tuple[bytes, int]:
+    """Run WRITERS processes for SECONDS, killing one now and then; what they said, the kills."""
+    chance = random.Random(1)
+    end, kills = time.monotonic() + SECONDS, 0
+    lines: list[bytes] = []
+    running: list[ForkProcess] = []
+    while time.monotonic() < end:
+        while len(running) < WRITERS:
+            process = PROCESSES.Process(target=act, args=(kills, len(running)), daemon=True)
+            process.start()
+            running.append(process)
+        time.sleep(chance.uniform(0.0, 0.04))
+        victim = running.pop(chance.randrange(len(running)))
+        assert victim.pid is not None
+        os.kill(victim.pid, signal.SIGKILL)
+        victim.join()
+        kills += 1
+        lines.append(drain(said))
+    for process in running:
+        process.kill()
+        process.join()
+    return b"".join([*lines, drain(said)]), kills
+
+
+def test_a_list_gets_every_acknowledged_entry_once(tmp_path: Path) -> None:
+    DirectoryRecords(tmp_path).put("volumes/n", b"0", expected=None)
+    with a_pipe() as (said, tell):
+
+        def act(generation: int, index: int) -> None:
+            records, step = DirectoryRecords(tmp_path), 0
+            while True:
+                present = records.get("volumes/n")
+                assert present is not None
+                tag = b"%d.%d.%d" % (generation, index, step)
+                if tag not in present.value.split():
+                    kept = present.value if len(present.value) < 60_000 else b"0"
+                    try:
+                        records.put("volumes/n", kept + b" " + tag, expected=present.version)
+                    except (Conflict, Unavailable):
+                        continue
+                os.write(tell, tag + b"\n")
+                step += 1
+
+        text, kills = storm(act, said)
+    records = DirectoryRecords(tmp_path)
+    final = records.get("volumes/n")
+    assert final is not None
+    entries = Counter(final.value.split())
+    acknowledged = text.split()
+    assert len(final.value) < 60_000, "the list was started anew: shorten SECONDS"
+    assert set(entries.values()) == {1}, "an entry was added twice"
+    assert set(acknowledged) <= set(entries), "an acknowledged entry was lost"
+    assert kills > 10
+    assert len(acknowledged) > 50
+    records.put("volumes/n", b"quiet", expected=final.version)
+    records.sweep(grace=0)
+    assert len(os.listdir(tmp_path / "volumes" / "n")) == 2
+
+
+def test_makers_and_removers_never_share_a_key(tmp_path: Path) -> None:
+    """Whoever made or changed the key owns that version: nobody else ever removes it too."""
+    with a_pipe() as (said, tell):
+
+        def act(generation: int, index: int) -> None:
+            records, step = DirectoryRecords(tmp_path), 0
+            while True:
+                step += 1
+                tag = b"%d.%d.%d" % (generation, index, step)
+                try:
+                    if present := records.get("volumes/k"):
+                        records.delete("volumes/k", expected=present.version)
+                        os.write(tell, b"removed %s\n" % present.value)
+                    else:
+                        records.put("volumes/k", tag, expected=None)
+                        os.write(tell, b"made %s\n" % tag)
+                except (Conflict, Unavailable):
+                    continue
+
+        text, kills = storm(act, said)
+    said_of = {"made": Counter[bytes](), "removed": Counter[bytes]()}
+    for line in text.splitlines():
+        verb, _, tag = line.partition(b" ")
+        said_of[verb.decode()][tag] += 1
+    assert max(said_of["made"].values()) == 1
+    assert max(said_of["removed"].values()) == 1
+    unsaid = len(said_of["made"] - said_of["removed"])
+    assert unsaid <= kills + WRITERS + 1, "more keys vanished than removers were killed"
+    assert len(said_of["made"]) > 50
+    records = DirectoryRecords(tmp_path)
+    if present := records.get("volumes/k"):
+        records.delete("volumes/k", expected=present.version)
+    records.sweep(grace=0)
+    assert os.listdir(tmp_path / "volumes") == []
