@@ -3,7 +3,8 @@ SHELL := /bin/bash
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help check test fast lint types format lock venv
+.PHONY: help check test fast lint types format lock venv \
+    demo clean-demo plugin install uninstall install-service uninstall-service
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,9 +37,32 @@ test: venv ## everything, on real parts; installs what it needs (root)
 	$(PY) -m mypy
 	$(PY) -m pytest tests
 
+demo: ## a MariaDB on a kedge volume that outlives its container; installs what it needs (root)
+	packaging/demo.sh run
+
+clean-demo: ## remove what the demo made
+	packaging/demo.sh clean
+
+plugin: ## build the managed plugin and create it on the engine, not enabled
+	packaging/plugin.sh create
+
+install: ## build, create and enable the managed plugin, and the command kedge; also upgrades
+	packaging/plugin.sh install
+
+uninstall: ## remove plugin and command; the data stay
+	packaging/plugin.sh uninstall
+
+install-service: ## the other packaging: a systemd service on this host (root)
+	packaging/service.sh install
+
+uninstall-service: ## remove the service; the data stay
+	packaging/service.sh uninstall
+
 lock: ## pin every dependency again
 	$(VENV)/bin/pip install -q uv
 	$(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
 	    --no-emit-index-url --no-emit-find-links --extra s3 --extra test --extra bench pyproject.toml -o requirements.lock
 	$(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
 	    --no-emit-index-url --no-emit-find-links --extra s3 pyproject.toml -o requirements-run.lock
+	$(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
+	    --no-emit-index-url --no-emit-find-links --group build -o requirements-build.lock

@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# plugin.sh VERB: the managed plugin, from this checkout onto the engine at DOCKER_HOST.
+#   rootfs DIR      build the image and write DIR/rootfs and DIR/config.json
+#   create [DIR]    `docker plugin create` from DIR, or from a fresh build
+#   install         create, enable, and the command /usr/local/bin/kedge; over an installed one: an
+#                   upgrade that keeps settings, volumes and data
+#   uninstall       disable and remove; the data stay
+# KEDGE_PLUGIN is the plugin's name on the engine, DOCKER the client.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+source=$(dirname "$here")
+name=${KEDGE_PLUGIN:-kedge}
+docker=${DOCKER:-docker}
+wrapper=${KEDGE_COMMAND:-/usr/local/bin/kedge}
+
+rootfs() { # DIR
+    local dir=$1 image=kedge-rootfs proxies=() variable container
+    "$here/base-image.sh"
+    for variable in http_proxy https_proxy no_proxy; do
+        if [ -n "${!variable-}" ]; then proxies+=(--build-arg "$variable"); fi
+    done
+    echo "Building the plugin's root file system ..."
+    "$docker" build -q --network host "${proxies[@]}" -t "$image" "$source" >/dev/null
+    rm -rf "$dir/rootfs"
+    mkdir -p "$dir/rootfs"
+    container=$("$docker" create "$image" none)
+    "$docker" export "$container" | tar -C "$dir/rootfs" -x
+    "$docker" rm "$container" >/dev/null
+    cp "$source/plugin/config.json" "$dir/config.json"
+}
+
+create() { # [DIR]
+    local dir=${1-}
+    if [ -z "$dir" ]; then
+        dir=$(mktemp -d)
+        trap 'rm -rf "$dir"' EXIT
+        rootfs "$dir"
+    fi
+    echo "Creating the plugin $name ..."
+    "$docker" plugin create "$name" "$dir" >/dev/null
+}
+
+installed() { "$docker" plugin inspect "$name" >/dev/null 2>&1; }
+
+settings() { # what `docker plugin set` was told, as its arguments, one a line
+    "$docker" plugin inspect "$name" --format '{{range .Settings.Env}}{{println .}}{{end}}{{range .Settings.Mounts}}{{if and .Name .Source}}{{.Name}}.source={{println .Source}}{{end}}{{end}}' |
+        grep -v '^$' || true
+}
+
+install_plugin() { # [DIR]
+    local kept=() dir=${1-}
+    if [ -z "$dir" ]; then
+        dir=$(mktemp -d)
+        trap 'rm -rf "$dir"' EXIT
+        rootfs "$dir" # before the old one is stopped
+    fi
+    if installed; then
+        mapfile -t kept < <(settings)
+        echo "Upgrading: settings, volumes and data are kept."
+        "$docker" plugin disable -f "$name" >/dev/null 2>&1 || true
+        "$docker" plugin rm -f "$name" >/dev/null
+    fi
+    create "$dir"
+    if [ ${#kept[@]} -gt 0 ]; then "$docker" plugin set "$name" "${kept[@]}"; fi
+    "$docker" plugin enable "$name" >/dev/null
+    sed "s|@PLUGIN@|$name|" "$here/kedge-command.sh" | install -D -m 755 /dev/stdin "$wrapper"
+    echo "The plugin $name is enabled; the command is $wrapper."
+}
+
+uninstall() {
+    local data=/var/lib
+    if installed; then
+        data=$("$docker" plugin inspect "$name" --format '{{range .Settings.Mounts}}{{if eq .Name "data"}}{{.Source}}{{end}}{{end}}')
+        "$docker" plugin disable "$name" >/dev/null || {
+            echo "Volumes are in use. Remove their containers first: docker ps -a --filter volume=NAME" >&2
+            exit 1
+        }
+        "$docker" plugin rm "$name" >/dev/null
+        echo "The plugin $name is removed."
+    else
+        echo "There is no plugin $name."
+    fi
+    rm -f "$wrapper"
+    echo "Volumes and their data stay in $data/kedge: install kedge again to use them, or delete that directory."
+}
+
+case ${1-} in
+    rootfs) rootfs "${2:?plugin.sh rootfs DIR}" ;;
+    create) create "${2-}" ;;
+    install) install_plugin "${2-}" ;;
+    uninstall) uninstall ;;
+    *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac

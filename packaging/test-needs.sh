@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# test-needs.sh: what the tests need beside the Python environment, on a bare Debian 12.
+set -euo pipefail
+needs=$(dirname "$0")/needs.sh
+if ! command -v dockerd >/dev/null; then "$needs" docker.io; fi # else leave the engine that is there
+exec "$needs" \
+    iptables busybox-static mmdebstrap debian-archive-keyring ca-certificates \
+    mount util-linux e2fsprogs xfsprogs attr procps

@@ -1,0 +1,191 @@
+"""One engine with the driver on it, in either packaging; tests see no difference.
+
+Node                a running engine on which the driver is named `kedge`
+  ManagedNode       Docker's managed plugin, from a built root file system
+  SocketNode        a service of the host beside dockerd, with sockets handed over to it
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from tests.lab import images
+from tests.lab.engine import Engine
+from tests.lab.namespace import Daemon, Failed
+
+DRIVER = "kedge"
+
+
+class Node(ABC):
+    """`data` is the driver's directory on the host, `mounts` where its volumes appear there."""
+
+    form: str
+
+    def __init__(self, name: str, *, live_restore: bool = False) -> None:
+        self.engine = Engine(name, live_restore=live_restore)
+        self.docker = self.engine.docker
+        self.data = self.engine.root / "var-lib" / "kedge"
+        self.data.mkdir(parents=True)
+
+    def start(self) -> None:
+        """Start the engine with the small image, and the driver."""
+        self.engine.start()
+        images.load_small(self.engine)
+        self.install()
+
+    @abstractmethod
+    def install(self) -> None:
+        """Put the driver on the engine and wait until it serves."""
+
+    @abstractmethod
+    def disable(self) -> None:
+        """Stop the driver although volumes are in use."""
+
+    @abstractmethod
+    def enable(self) -> None:
+        """Start the driver again."""
+
+    @abstractmethod
+    def init_pid(self) -> int:
+        """The driver's first process, by the machine's number; RuntimeError if it is not there."""
+
+    @abstractmethod
+    def kedge(self, *args: str, seconds: float = 60) -> str:
+        """Run the operator's command; its stdout, Failed on an error."""
+
+    def service_pid(self) -> int:
+        """The process that answers Docker."""
+        for pid, line in self.engine.box.processes().items():
+            if "driver serve" in line and parent(pid) == self.init_pid():
+                return pid
+        raise RuntimeError("the service is not running")
+
+    def kill_service(self) -> None:
+        """kill -9 of the service and its workers; returns when a new one answers."""
+        old = self.service_pid()
+        for pid in [old, *children(old)]:
+            os.kill(pid, signal.SIGKILL)
+        self.engine.wait_for(lambda: self._serves_anew(old), "the service is back")
+
+    def _serves_anew(self, old: int) -> bool:
+        try:
+            if self.service_pid() == old:
+                return False
+            self.kedge("ls")
+        except (RuntimeError, Failed):
+            return False
+        return True
+
+    def run(self, *args: str, image: str = images.SMALL, seconds: float = 60) -> str:
+        """`docker run --network none ARGS`, of which the image and its command are the rest."""
+        at = args.index("--") if "--" in args else len(args)
+        return self.docker(
+            "run", "--network", "none", *args[:at], image, *args[at + 1 :], seconds=seconds
+        )
+
+    def create(self, name: str, *options: str) -> str:
+        """`docker volume create`; options as `size=1G`."""
+        given = [word for option in options for word in ("-o", option)]
+        return self.docker("volume", "create", "-d", DRIVER, *given, name)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+class ManagedNode(Node):
+    form = "managed"
+
+    def __init__(self, name: str, built: Path, *, live_restore: bool = False) -> None:
+        super().__init__(name, live_restore=live_restore)
+        self.built = built
+
+    def install(self) -> None:
+        self.engine.script([str(images.PROJECT / "packaging/plugin.sh"), "create", str(self.built)])
+        self.docker("plugin", "set", DRIVER, f"data.source={self.data.parent}")
+        self.enable()
+
+    def enable(self) -> None:
+        self.docker("plugin", "enable", DRIVER)
+
+    def disable(self) -> None:
+        self.docker("plugin", "disable", "-f", DRIVER)
+
+    def init_pid(self) -> int:
+        for pid, line in self.engine.box.processes().items():
+            if "/opt/kedge/bin/kedge init" in line:
+                return pid
+        raise RuntimeError("the plugin is not running")
+
+    def kedge(self, *args: str, seconds: float = 60) -> str:
+        inside = Path(f"/proc/{self.init_pid()}/status").read_text().split("NSpid:")[1]
+        pid = inside.splitlines()[0].split()[1]
+        enter = ["nsenter", "-t", pid, "-m", "-u", "-n", "--", "/opt/kedge/bin/kedge"]
+        return self.engine.box.run([*enter, *args], seconds=seconds)
+
+
+class SocketNode(Node):
+    form = "socket"
+
+    def __init__(self, name: str, *, live_restore: bool = False) -> None:
+        super().__init__(name, live_restore=live_restore)
+        self._init: Daemon | None = None
+
+    def install(self) -> None:
+        self.enable()
+
+    def enable(self) -> None:
+        with (self.engine.root / "kedge.log").open("ab") as log:
+            self._init = self.engine.box.spawn([*self._program(), "init"], log=log)
+        self.engine.wait_for(self._listens, "the driver listens")
+
+    def _program(self) -> list[str]:
+        settings = {
+            "KEDGE_DATA": str(self.data),
+            "KEDGE_MOUNTS": str(self.data / "mounts"),
+            "PYTHONPATH": str(images.PROJECT),
+        }
+        env = ["env", *(f"{key}={value}" for key, value in settings.items())]
+        return [*env, sys.executable, "-m", "driver"]
+
+    def _listens(self) -> bool:
+        if self._init is None or not self._init.alive():
+            raise RuntimeError(f"ended at once: {(self.engine.root / 'kedge.log').read_text()}")
+        return self.engine.box.path("/run/docker/plugins/kedge.sock").exists()
+
+    def disable(self) -> None:
+        if self._init is not None:
+            self._init.kill(signal.SIGTERM)
+            self._init.wait(15)
+            self._init = None
+
+    def init_pid(self) -> int:
+        if self._init is None:
+            raise RuntimeError("the service is not running")
+        return self._init.pid
+
+    def kedge(self, *args: str, seconds: float = 60) -> str:
+        return self.engine.box.run([*self._program(), *args], seconds=seconds)
+
+    def close(self) -> None:
+        self.disable()
+        super().close()
+
+
+def parent(pid: int) -> int:
+    """The parent's process id, 0 if the process is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return 0
+
+
+def children(pid: int) -> list[int]:
+    """The direct children's process ids."""
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
