@@ -1,0 +1,210 @@
+"""Layout `image`: `<root>/volumes/<uuid>/image`, a sparse file with a file system of its own.
+
+    image ──> loop device ──> mounted at a private stage ──> its `data` bound to the target
+
+The stage is unmounted again, so one mount remains, and its root `/data` on that device is the
+proof. The file system's own root is never handed out: its `lost+found` would keep Docker from
+copying the image's files into a new volume. The device frees itself with its last user.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends.base import Volume
+from backends.errors import Damaged, HostError, InUse
+from backends.host import files, loop, mountinfo, mounts
+from backends.host.failures import explained
+from backends.host.filesystems import BlockFileSystem, FileSystem, driver_of
+from backends.host.locks import locked
+from backends.local.options import LocalOptions
+from backends.local.room import require_room
+from backends.local.staging import Staging
+from backends.local.store import Store
+
+ROOT = "/data"
+"""What mountinfo shows as the root of a volume's mount."""
+_LOCK_SECONDS = 10.0
+_RELEASE_SECONDS = 5.0
+
+
+def label(uuid: str, store: str) -> str:
+    """What `losetup` shows for a volume's device; at most 63 bytes."""
+    return f"kedge:{uuid}:{store[:8]}"
+
+
+@dataclass(frozen=True)
+class ImageLayout:
+    """Makes and mounts volumes that are images. `node` tells temporary names of nodes apart."""
+
+    store: Store
+    staging: Staging
+    node: str
+
+    def make(self, volume: Volume[LocalOptions]) -> None:
+        """Make the image. There: left alone."""
+        files.make_directory(self.store.data(volume.uuid), 0o700)
+        with self.locked(volume.uuid):
+            if self.image(volume.uuid).exists():
+                return
+            new = self.image(volume.uuid).with_name(f"image.new-{self.node}")
+            self._discard(volume.uuid, new)
+            driver = driver_for(volume.options)
+            require_room(self.store.root, size=volume.options.size or 0, needed=driver.initial)
+            self._format(volume, new)
+            files.link_into_place(new, self.image(volume.uuid))
+
+    def mount(self, volume: Volume[LocalOptions], target: Path, *, read_only: bool) -> None:
+        """Make the data appear at the mount point `target`."""
+        image = self.image(volume.uuid)
+        if not image.is_file():
+            raise Damaged(f"the data of volume {volume.name} are missing: no file {image}")
+        with (
+            self.locked(volume.uuid),
+            self._device(volume) as device,
+            self._staged(volume, device) as stage,
+        ):
+            if not (stage / "data").is_dir():
+                raise Damaged(f"the image of volume {volume.name} has no directory `data`: {image}")
+            if self.growing(volume.uuid).exists():
+                self.finish_growth(volume, device, stage)
+            if read_only:
+                self.staging.make_read_only(stage)
+            mounts.bind(stage / "data", target)
+
+    def owner(self, mount: mountinfo.Mount, identity: str) -> tuple[str, bool] | None:
+        """(uuid, healthy) when `mount` shows a volume of the store with this identity."""
+        number = loop.number_of(mount.device)
+        if number is None or mount.root != ROOT:
+            return None
+        device = loop.status(number)
+        if device is None:
+            return None
+        uuid = device.label.removeprefix("kedge:").partition(":")[0]
+        if device.label != label(uuid, identity):
+            return None
+        return uuid, self._healthy(uuid, mount, device)
+
+    def holds(self, number: int, uuid: str) -> bool:
+        """Whether the device is still one of this volume."""
+        if not loop.in_use(number):
+            return False
+        device = loop.status(number)
+        return device is not None and device.label == label(uuid, self.store.known())
+
+    def _healthy(self, uuid: str, mount: mountinfo.Mount, device: loop.Status) -> bool:
+        """A file system that met an error stops writing and says so in its options."""
+        stopped = {"ro", "shutdown", "emergency_ro"} & mount.super_options
+        try:
+            return not stopped and loop.identity(self.image(uuid)) == device.file
+        except OSError:
+            return False
+
+    @contextmanager
+    def _device(self, volume: Volume[LocalOptions]) -> Iterator[loop.Status]:
+        """The image as a device: the one that holds it already, or else a new one. Containers
+        that outlived this service still use theirs; a second one would corrupt the image."""
+        image, name = self.image(volume.uuid), label(volume.uuid, self.store.check())
+        found = loop.find(loop.identity(image))
+        if found is None:
+            self._prepare(volume, image)
+            with loop.attached(image, label=name) as device:
+                yield device
+            return
+        with loop.opened(found.number, os.O_RDONLY):  # from now on it cannot vanish
+            if loop.status(found.number) != found:
+                raise InUse(f"the device of volume {volume.name} is being let go; try again")
+            if found.label != name:
+                raise InUse(
+                    f"the image of volume {volume.name} is attached to /dev/loop{found.number} by "
+                    f"something else; detach it with `losetup -d /dev/loop{found.number}`"
+                )
+            yield found
+
+    def _prepare(self, volume: Volume[LocalOptions], image: Path) -> None:
+        """Repair, and grow as far as that is possible, while nothing uses the image."""
+        driver, size = driver_for(volume.options), volume.options.size or 0
+        driver.repair(image)
+        if not self.growing(volume.uuid).exists():
+            return
+        if image.stat().st_size < size:
+            os.truncate(image, size)
+        if driver.grow_unmounted(image, size):
+            self.growing(volume.uuid).unlink()
+
+    def finish_growth(self, volume: Volume[LocalOptions], device: loop.Status, at: Path) -> bool:
+        """Grow the mounted file system to fill its device. False: only possible unmounted."""
+        loop.refresh_size(device.number)
+        driver, size = driver_for(volume.options), volume.options.size or 0
+        if not driver.grow_mounted(loop.node(device.number), at, size):
+            return False
+        self.growing(volume.uuid).unlink(missing_ok=True)
+        return True
+
+    @contextmanager
+    def _staged(self, volume: Volume[LocalOptions], device: loop.Status) -> Iterator[Path]:
+        """The device's file system, mounted at a stage for the block."""
+        driver = driver_for(volume.options)
+        with self.staging.place(volume.uuid) as stage:
+            try:
+                mounts.mount(
+                    loop.node(device.number), stage, driver.name, options=driver.mount_options
+                )
+            except OSError as error:
+                raise HostError(
+                    f"the {driver.name} image of volume {volume.name} cannot be mounted "
+                    f"({error.strerror}); {driver.advice(self.image(volume.uuid))}"
+                ) from error
+            yield stage
+
+    def _format(self, volume: Volume[LocalOptions], new: Path) -> None:
+        options = volume.options
+        with explained(f"make the image of volume {volume.name}"):
+            files.make_sparse(new, options.size or 0)
+            driver_for(options).make(new, label=volume.name)
+            with (
+                loop.attached(new, label=label(volume.uuid, "new")) as device,
+                self._staged(volume, device) as stage,
+            ):
+                files.make_owned_directory(
+                    stage / "data", uid=options.uid, gid=options.gid, mode=options.mode
+                )
+            self._released(volume.name, device)
+            files.sync_file(new)
+
+    def _released(self, name: str, device: loop.Status) -> None:
+        if not loop.wait_released(device.number, device.file, _RELEASE_SECONDS):
+            raise HostError(
+                f"/dev/loop{device.number} still holds the new image of volume {name}, although "
+                "it is unmounted; some process may have copied the mount"
+            )
+
+    def _discard(self, uuid: str, new: Path) -> None:
+        """Take away what a crash left of an earlier attempt of this node."""
+        self.staging.clear(uuid)
+        if not new.exists():
+            return
+        if (device := loop.find(loop.identity(new))) is not None:
+            self._released(uuid, device)
+        new.unlink()
+
+    @contextmanager
+    def locked(self, uuid: str) -> Iterator[None]:
+        """Nobody else on this machine works on the volume's image during the block."""
+        with locked(self.store.data(uuid) / "lock", _LOCK_SECONDS):
+            yield
+
+    def growing(self, uuid: str) -> Path:
+        """There while the file system may be smaller than the volume's size."""
+        return self.store.data(uuid) / "growing"
+
+    def image(self, uuid: str) -> Path:
+        """The file."""
+        return self.store.data(uuid) / "image"
+
+
+def driver_for(options: LocalOptions) -> BlockFileSystem:
+    """What handles the file system of a volume with these options."""
+    return driver_of(options.fs or FileSystem.EXT4)
