@@ -1,1 +1,1 @@
-"""Measurements: each prints a table, and JSON with `--json`."""
+"""Measurements: ratios against a named alternative in the same run, never timed tests."""

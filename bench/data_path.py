@@ -1,0 +1,118 @@
+"""What a volume costs a database: fio and sysbench on MariaDB, beside the plain host directory.
+
+Four places in one run, taken in turns so that a busy machine is busy for all of them: a host
+directory, a kedge volume of layout `directory`, a kedge volume of layout `image`, and an ext4
+image on a loop device made by hand (buffered, as `mount -o loop` makes it).
+Run as root: python -m bench.data_path [--json] [--rounds 3] [--seconds 8] [--sysbench]
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.mariadb import transactions_per_second
+from bench.service import running
+
+SIZE = "3G"
+JOBS = {
+    "4k write+fsync IOPS": ["--rw=randwrite", "--bs=4k", "--fsync=1", "--ioengine=psync"],
+    "16k write+fdatasync x4 IOPS": [
+        "--rw=randwrite",
+        "--bs=16k",
+        "--fdatasync=1",
+        "--ioengine=psync",
+        "--numjobs=4",
+        "--group_reporting",
+    ],
+    "4k random read O_DIRECT IOPS": ["--rw=randread", "--bs=4k", "--direct=1"],
+    "1M write, one fsync MiB/s": ["--rw=write", "--bs=1M", "--end_fsync=1"],
+}
+
+
+@contextmanager
+def places(home: Path) -> Iterator[dict[str, Path]]:
+    """The four directories to compare."""
+    host, hand = home / "host", home / "hand-made-loop"
+    host.mkdir(parents=True)
+    hand.mkdir()
+    image = home / "hand.img"
+    with running(home / "kedge") as service:
+        subprocess.run(["truncate", "-s", SIZE, str(image)], check=True)
+        subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+        subprocess.run(["mount", "-o", "loop", str(image), str(hand)], check=True)
+        try:
+            service.call("VolumeDriver.Create", Name="directory", Opts=None)
+            service.call("VolumeDriver.Create", Name="image", Opts={"size": SIZE})
+            yield {
+                "host": host,
+                "kedge directory": service.mount("directory"),
+                "hand-made loop": hand,
+                "kedge image": service.mount("image"),
+            }
+        finally:
+            for name in ("directory", "image"):
+                service.unmount(name)
+                service.call("VolumeDriver.Remove", Name=name)
+            subprocess.run(["umount", str(hand)], check=True)
+
+
+def fio(place: Path, options: list[str], seconds: int) -> float:
+    """IOPS, or MiB/s of a sequential job."""
+    command = ["fio", "--name=job", f"--directory={place}", "--size=256M", "--output-format=json"]
+    timed = [] if "--end_fsync=1" in options else ["--time_based", f"--runtime={seconds}"]
+    done = subprocess.run([*command, *timed, *options], check=True, capture_output=True, text=True)
+    job = json.loads(done.stdout)["jobs"][0]
+    side = job["read"] if "--rw=randread" in options else job["write"]
+    for file in place.glob("job.*"):
+        file.unlink()
+    return float(side["bw_bytes"] / 2**20 if "--bs=1M" in options else side["iops"])
+
+
+def measure(rounds: int, seconds: int, sysbench: bool) -> dict[str, dict[str, float]]:
+    """job -> place -> median over the rounds."""
+    jobs: dict[str, Callable[[Path], float]] = {
+        name: (lambda place, options=options: fio(place, options, seconds))  # type: ignore[misc]
+        for name, options in JOBS.items()
+    }
+    if sysbench:
+        jobs["sysbench oltp_write_only tps"] = lambda place: transactions_per_second(place, seconds)
+    home = Path(tempfile.mkdtemp(prefix="kedge-bench-"))
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in jobs}
+    with places(home) as where:
+        for _ in range(rounds):
+            for name, work in jobs.items():
+                for label, place in where.items():
+                    found[name].setdefault(label, []).append(work(place))
+    shutil.rmtree(home)
+    return {
+        name: {label: statistics.median(values) for label, values in by_place.items()}
+        for name, by_place in found.items()
+    }
+
+
+def main() -> None:
+    """Print a table with ratios to the host directory, or JSON with --json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=8)
+    parser.add_argument("--sysbench", action="store_true")
+    asked = parser.parse_args()
+    found = measure(asked.rounds, asked.seconds, asked.sysbench)
+    if asked.json:
+        print(json.dumps(found, indent=2))
+        return
+    for job, by_place in found.items():
+        print(job)
+        for label, value in by_place.items():
+            print(f"  {label:18} {value:10.0f}   {value / by_place['host']:.2f} of host")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""sysbench's oltp_write_only on a MariaDB of its own whose data lie in a given directory."""
+
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+TABLES, ROWS, THREADS = 2, 20_000, 4
+START_SECONDS = 60.0
+
+
+def transactions_per_second(place: Path, seconds: int) -> float:
+    """Install, fill, run, stop; durable settings (flush at every commit)."""
+    data = place / "mysql"
+    server = _start(data)
+    sock = str(data / "s.sock")
+    common = [
+        "oltp_write_only",
+        f"--mysql-socket={sock}",
+        "--mysql-user=root",
+        "--mysql-db=test",
+        f"--tables={TABLES}",
+        f"--table-size={ROWS}",
+    ]
+    try:
+        subprocess.run(
+            ["mariadb", "-S", sock, "-e", "CREATE DATABASE IF NOT EXISTS test"], check=True
+        )
+        subprocess.run(["sysbench", *common, "prepare"], check=True, capture_output=True)
+        run = ["sysbench", *common, f"--threads={THREADS}", f"--time={seconds}", "run"]
+        done = subprocess.run(run, check=True, capture_output=True, text=True)
+    finally:
+        server.terminate()
+        server.wait(60)
+        shutil.rmtree(data)
+    match = re.search(r"transactions:\s+\d+\s+\(([\d.]+) per sec", done.stdout)
+    if not match:
+        raise RuntimeError(f"sysbench printed no rate:\n{done.stdout}")
+    return float(match[1])
+
+
+def _start(data: Path) -> "subprocess.Popen[bytes]":
+    install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--user=root"]
+    quick = ["--auth-root-authentication-method=normal", "--skip-test-db"]
+    subprocess.run([*install, *quick], check=True, capture_output=True)
+    options = [
+        "--no-defaults",
+        f"--datadir={data}",
+        f"--socket={data / 's.sock'}",
+        "--user=root",
+        "--skip-networking",
+        "--innodb-flush-log-at-trx-commit=1",
+        "--sync-binlog=1",
+        "--log-bin",
+        "--innodb-buffer-pool-size=256M",
+    ]
+    with (data / "server.log").open("wb") as log:
+        server = subprocess.Popen(["mariadbd", *options], stdout=log, stderr=log)
+    end = time.monotonic() + START_SECONDS
+    while subprocess.run(
+        ["mariadb-admin", "-S", str(data / "s.sock"), "ping"], capture_output=True, check=False
+    ).returncode:
+        if time.monotonic() > end or server.poll() is not None:
+            raise RuntimeError(f"MariaDB did not start: {(data / 'server.log').read_text()[-500:]}")
+        time.sleep(0.1)
+    return server
