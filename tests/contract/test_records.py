@@ -7,6 +7,8 @@ import pytest
 from backends.records import Records
 from backends.records_directory import DirectoryRecords
 from backends.records_memory import MemoryRecords
+from backends.records_store import StoreRecords
+from backends.stores.memory import MemoryStore
 from backends.testing.records import RecordsContract
 
 
@@ -24,3 +26,13 @@ class TestDirectoryRecords(RecordsContract):
 
     def reopen(self, records: Records) -> Records:
         return DirectoryRecords(self.root)
+
+
+class TestStoreRecords(RecordsContract):
+    @pytest.fixture
+    def records(self) -> Records:
+        self.store = MemoryStore()
+        return StoreRecords(self.store)
+
+    def reopen(self, records: Records) -> Records:
+        return StoreRecords(self.store)

@@ -1,0 +1,239 @@
+"""Records in an object store that can do nothing but create an object once.
+
+    records/<kind>/<name>/<n>      state n of one key; n counts from 1 and never restarts
+
+A change of state n is the creation of slot n+1: the store lets one of any number of writers make
+it. States that were replaced are deleted in strictly ascending order. So a writer that slept since
+state n and finds n+1 free again can tell: if n itself is gone, n+1 had been there before it was
+made anew, and it lost. Slot 0 testifies for slot 1: it is made before slot 1 is ever deleted, and
+stays. docs/decisions/ argues it.
+
+A removed key keeps one small object, its tombstone: without it the numbers would start again and
+a sleeper could take the new key for the old one.
+"""
+
+import re
+import secrets
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from backends.envelopes import seal, unseal
+from backends.errors import Conflict, Damaged, NotFound, Unavailable
+from backends.records import Record, Records, checked_key, checked_value, is_key
+from backends.stores.base import Store
+from backends.stores.settled import create
+from backends.versions import ANCESTORS, Version
+
+_ROOT = "records/"
+_SLOT = re.compile(r"(.+)/([0-9]{16})")
+_TRIES = 8
+_WITNESS = 0
+_FIRST = 1
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One state of one key. Slots below `floor` certainly were deleted before this one was made.
+    `value` is None for a tombstone."""
+
+    version: Version
+    floor: int
+    value: bytes | None
+
+
+class StoreRecords(Records):
+    """Safe from many threads, processes and machines. Needs create-if-absent, and that reads and
+    listings show what was written before; `probe.py` looks for stores that do not."""
+
+    def __init__(
+        self, store: Store, *, nonce: Callable[[], str] = lambda: secrets.token_hex(8)
+    ) -> None:
+        self._store = store
+        self._nonce = nonce
+        self._deleted: dict[str, int] = {}
+
+    def get(self, key: str) -> Record | None:
+        """See Records."""
+        slot = self._latest(checked_key(key))
+        if slot is None or slot.value is None:
+            return None
+        return Record(key, slot.value, str(slot.version))
+
+    def put(self, key: str, value: bytes, *, expected: str | None) -> Record:
+        """See Records."""
+        checked_value(checked_key(key), value)
+        old = self._absent(key) if expected is None else self._expected(key, expected)
+        version = self._advance(key, old, value)
+        return Record(key, value, str(version))
+
+    def delete(self, key: str, *, expected: str) -> None:
+        """See Records."""
+        self._advance(key, self._expected(checked_key(key), expected), None)
+
+    def keys(self, kind: str) -> list[str]:
+        """See Records. Costs one listing."""
+        return list(self.stamps(kind))
+
+    def stamps(self, kind: str) -> dict[str, str]:
+        """See Records. Costs one listing; a stamp is the number and size of the present slot."""
+        prefix = _ROOT + checked_key(f"{kind}/any").removesuffix("any")
+        found: dict[str, str] = {}
+        for item in self._store.list(prefix):
+            parts = _SLOT.fullmatch(item.key)
+            key = parts[1].removeprefix(_ROOT) if parts else ""
+            if parts and is_key(key):
+                found[key] = "" if item.size <= _GRAVE else f"{int(parts[2])}.{item.size}"
+        return {key: stamp for key, stamp in sorted(found.items()) if stamp}
+
+    def _absent(self, key: str) -> Slot | None:
+        """The tombstone of a key that is not there, or None when it never was."""
+        slot = self._latest(key)
+        if slot is not None and slot.value is not None:
+            raise Conflict(f"record {key} is there already; read it")
+        return slot
+
+    def _expected(self, key: str, expected: str) -> Slot:
+        """The slot of the version that the caller read. Whether it is the latest, the creation
+        of the next one shows."""
+        version = Version.parse(expected)
+        with suppress(NotFound):
+            if version and (slot := self._read(key, version.number)).version == version:
+                return slot
+        raise Conflict(f"record {key} is no longer at version {expected}; read it again")
+
+    def _latest(self, key: str) -> Slot | None:
+        """The highest slot. Listed before and after it was read, for in between it may have been
+        replaced, deleted and made a second time by a sleeper; what sleepers make is never the
+        highest."""
+        number = self._highest(key)
+        for _ in range(_TRIES):
+            slot = self._try_read(key, number) if number else None
+            before, number = number, self._highest(key) if number else number
+            if number == before and (slot or not number):
+                return slot
+        raise Unavailable(f"record {key} changes faster than it can be read; try again")
+
+    def _highest(self, key: str) -> int:
+        names = self._store.list(f"{_ROOT}{key}/")
+        return max((_number(item.key) for item in names), default=_WITNESS)
+
+    def _advance(self, key: str, old: Slot | None, value: bytes | None) -> Version:
+        """Make the state after `old`, or raise Conflict, or Unavailable if that is not known."""
+        floor = max(_FIRST, old.floor if old else 0, self._deleted.get(key, 0))
+        tried: dict[bytes, Version] = {}
+        version = self._make(key, old, lambda new: _seal(key, new, floor, value), tried)
+        if version is None or not self._is_first(key, old):
+            version = self._sort_out(key, list(tried.values()), version)
+        with suppress(Unavailable):
+            self._drop(key, floor, version.number)
+        return version
+
+    def _make(
+        self,
+        key: str,
+        old: Slot | None,
+        body: Callable[[Version], bytes],
+        tried: dict[bytes, Version],
+    ) -> Version | None:
+        """The version of ours that stands in the next slot, None if another's does. Every
+        attempt is a version of its own: a request whose reply was lost may be carried out much
+        later, and must not make a witness that looks like the true one."""
+        for _ in range(_TRIES):
+            version = old.version.child(self._nonce()) if old else Version(_FIRST, self._nonce())
+            content = body(version)
+            tried[content] = version
+            with suppress(Unavailable):
+                taken = create(self._store, _name(key, version.number), content)
+                return version if taken is None else tried.get(taken.body)
+        raise Unavailable(f"it is not known whether record {key} was written; read it again")
+
+    def _is_first(self, key: str, old: Slot | None) -> bool:
+        """Whether the slot after `old` was made for the first time: is its witness as it was?"""
+        if old is None:
+            return self._store.head(_name(key, _WITNESS)) is None
+        before = self._try_read(key, old.version.number)
+        return before is not None and before.version == old.version
+
+    def _sort_out(self, key: str, tried: list[Version], made: Version | None) -> Version:
+        """Which of `tried` became a state of the key? Another body stands in their slot, or
+        `made` does and its witness is gone. Others may have built on ours and deleted it since,
+        and a sleeper, perhaps ourselves, then made the slot a second time."""
+        latest = self._latest(key)
+        ahead = latest.version.number - tried[0].number if latest else -1
+        for version in tried:
+            if latest and ahead > 0 and latest.version.descends(version):
+                return version
+        if made and (ahead > 0 or (latest and latest.version != made)):
+            with suppress(Unavailable):
+                self._store.delete(_name(key, made.number))
+        if ahead > ANCESTORS or ahead < 0 or (latest and latest.version in tried):
+            raise Unavailable(f"it is not known whether record {key} was written; read it again")
+        raise Conflict(f"record {key} was changed by another writer; read it again")
+
+    def _drop(self, key: str, floor: int, number: int) -> None:
+        """Delete the slots that `number` replaced, one after the other."""
+        if floor == _FIRST < number:
+            self._store.put(_name(key, _WITNESS), b"kedge-witness 1\n")
+        for old in range(floor, number):
+            self._store.delete(_name(key, old))
+            self._deleted[key] = old + 1
+
+    def _try_read(self, key: str, number: int) -> Slot | None:
+        try:
+            return self._read(key, number)
+        except NotFound:
+            return None
+
+    def _read(self, key: str, number: int) -> Slot:
+        name = _name(key, number)
+        for _ in range(_TRIES - 1):
+            with suppress(Damaged):
+                return _unseal(key, number, self._store.get(name))
+        return _unseal(key, number, self._store.get(name))
+
+
+def _number(name: str) -> int:
+    parts = _SLOT.fullmatch(name)
+    return int(parts[2]) if parts else _WITNESS
+
+
+def _name(key: str, number: int) -> str:
+    return f"{_ROOT}{key}/{number:016d}"
+
+
+_DEAD = "kedge-tombstone 1"
+_GRAVE = 160
+"""Bytes: a tombstone is not larger, a value's envelope not smaller, so a listing tells them."""
+
+
+def _seal(key: str, version: Version, floor: int, value: bytes | None) -> bytes:
+    if value is None:
+        text = f"{_DEAD} {version} {floor}"
+        return f"{text} {zlib.crc32(f'{key} {text}'.encode()):08x}\n".encode()
+    return seal(key, str(version), b"%d" % floor + b" " * _GRAVE + b"\n" + value)
+
+
+def _unseal(key: str, number: int, body: bytes) -> Slot:
+    if body.startswith(_DEAD.encode()):
+        text, floor = _entombed(key, body)
+        value = None
+    else:
+        words = body.split(b"\n", 1)[0].decode(errors="replace").split()
+        text = words[3] if len(words) == 6 else ""
+        lead, _, value = unseal(key, text, body).partition(b"\n")
+        floor = lead.decode().strip()
+    version = Version.parse(text)
+    if version is None or version.number != number or not floor.isdecimal():
+        raise Damaged(f"record {key} at slot {number} does not say what it should")
+    return Slot(version, int(floor), value)
+
+
+def _entombed(key: str, body: bytes) -> tuple[str, str]:
+    """The version and floor on a tombstone."""
+    words = body.decode(errors="replace").split(" ")
+    text = " ".join(words[:-1])
+    if len(words) != 5 or words[4] != f"{zlib.crc32(f'{key} {text}'.encode()):08x}\n":
+        raise Damaged(f"the tombstone of record {key} does not match its checksum")
+    return words[2], words[3]

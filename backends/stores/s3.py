@@ -1,0 +1,185 @@
+"""An S3 bucket, or part of one, as a Store. The only module that knows boto3.
+
+Each call is one HTTP request: botocore's own retries are off, because a repetition of a
+conditional PUT whose first reply was lost would be answered "taken" and look like a defeat.
+Whoever calls knows what may be repeated (`retrying.py`, `settled.py`).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3  # type: ignore[import-untyped]
+import botocore.config  # type: ignore[import-untyped]
+import botocore.exceptions  # type: ignore[import-untyped]
+
+from backends.errors import Conflict, Invalid, NotFound, Unavailable
+from backends.stores.base import Listed, Store
+
+_MISSING = {"NoSuchKey", "404"}
+_WORDS = {
+    "NoSuchBucket": "there is no such bucket; create it, or correct the profile's bucket=",
+    "AccessDenied": "the store denies access; check the profile's credentials and the policy",
+    "InvalidAccessKeyId": "the store does not know the access key; check the credentials",
+    "SignatureDoesNotMatch": "the signature is wrong; check the secret key and the region",
+    "RequestTimeTooSkewed": "this machine's clock differs too much from the store's; set it right",
+    "403": "the store denies access; check the profile's credentials and the policy",
+}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the bucket is and who asks. Empty: what the SDK finds for itself (environment,
+    shared files, instance role)."""
+
+    url: str = ""
+    region: str = ""
+    access_key: str = ""
+    secret_key: str = ""
+    session_token: str = ""
+    path_style: bool = False
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Seconds and counts of the client."""
+
+    connect_seconds: float = 5.0
+    read_seconds: float = 30.0
+    connections: int = 32
+
+
+def connect(endpoint: Endpoint, tuning: Tuning | None = None) -> Any:
+    """A boto3 client; may be used from many threads. Invalid when the settings make no client."""
+    tuning = tuning or Tuning()
+    config = botocore.config.Config(
+        connect_timeout=tuning.connect_seconds,
+        read_timeout=tuning.read_seconds,
+        max_pool_connections=tuning.connections,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        tcp_keepalive=True,
+        s3={"addressing_style": "path" if endpoint.path_style else "auto"},
+    )
+    try:
+        session = boto3.session.Session(
+            aws_access_key_id=endpoint.access_key or None,
+            aws_secret_access_key=endpoint.secret_key or None,
+            aws_session_token=endpoint.session_token or None,
+            region_name=endpoint.region or None,
+        )
+        return session.client(
+            "s3",
+            endpoint_url=endpoint.url or None,
+            verify=str(endpoint.ca_file) if endpoint.ca_file else None,
+            config=config,
+        )
+    except (botocore.exceptions.BotoCoreError, ValueError) as error:
+        raise Invalid(f"the S3 settings are not usable: {error}") from error
+
+
+class S3Store(Store):
+    """Keys below `prefix` of one bucket. Needs no request until it is used."""
+
+    def __init__(
+        self, client: Callable[[], Any], bucket: str, prefix: str = "", *, page: int = 1000
+    ) -> None:
+        self._page = page
+        self._client = client
+        self._bucket = bucket
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+
+    def get(self, key: str) -> bytes:
+        """See Store."""
+        return self._get(key)
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """See Store."""
+        if length <= 0:
+            return b""
+        return self._get(key, Range=f"bytes={start}-{start + length - 1}")
+
+    def put_if_absent(self, key: str, body: bytes) -> None:
+        """See Store."""
+        with self._asked("write", key):
+            self._client().put_object(**self._named(key), Body=body, IfNoneMatch="*")
+
+    def put(self, key: str, body: bytes) -> None:
+        """See Store."""
+        with self._asked("write", key):
+            self._client().put_object(**self._named(key), Body=body)
+
+    def delete(self, key: str) -> None:
+        """See Store."""
+        with self._asked("delete", key):
+            self._client().delete_object(**self._named(key))
+
+    def list(self, prefix: str, after: str = "") -> list[Listed]:
+        """See Store."""
+        found: list[Listed] = []
+        request = {"Bucket": self._bucket, "Prefix": self._prefix + prefix, "MaxKeys": self._page}
+        if after:
+            request["StartAfter"] = self._prefix + after
+        while True:
+            with self._asked("list", prefix):
+                page = self._client().list_objects_v2(**request)
+            for item in page.get("Contents", ()):
+                found.append(Listed(item["Key"].removeprefix(self._prefix), item["Size"]))
+            if not page.get("IsTruncated"):
+                return found
+            request["ContinuationToken"] = page["NextContinuationToken"]
+
+    def head(self, key: str) -> int | None:
+        """See Store. A HEAD's 404 does not say whether the bucket itself is there: asked."""
+        try:
+            with self._asked("look at", key):
+                return int(self._client().head_object(**self._named(key))["ContentLength"])
+        except NotFound:
+            with self._asked("look at", "the bucket"):
+                self._client().list_objects_v2(Bucket=self._bucket, MaxKeys=1)
+            return None
+
+    def _get(self, key: str, **extra: str) -> bytes:
+        try:
+            with self._asked("read", key):
+                answer = self._client().get_object(**self._named(key), **extra)
+                body: bytes = answer["Body"].read()
+        except _EmptyRange:
+            return b""
+        if len(body) != answer["ContentLength"]:
+            raise Unavailable(f"object {key} came short: {len(body)} bytes; try again")
+        return body
+
+    def _named(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._prefix + key}
+
+    @contextmanager
+    def _asked(self, verb: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except botocore.exceptions.ClientError as error:
+            raise self._translated(error, verb, key) from error
+        except (botocore.exceptions.BotoCoreError, OSError) as error:
+            raise Unavailable(f"cannot {verb} {key} in bucket {self._bucket}: {error}") from error
+
+    def _translated(self, error: Any, verb: str, key: str) -> Exception:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in _MISSING:
+            return NotFound(f"no object {key} in bucket {self._bucket}")
+        if code == "InvalidRange" or status == 416:
+            return _EmptyRange()
+        if status == 412:
+            return Conflict(f"object {key} in bucket {self._bucket} is there already")
+        words = _WORDS.get(
+            code, f"{status} {code}: {error.response.get('Error', {}).get('Message')}"
+        )
+        return Unavailable(f"cannot {verb} {key} in bucket {self._bucket}: {words}")
+
+
+class _EmptyRange(Exception):
+    """The range begins behind the end of the object."""
