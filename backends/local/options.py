@@ -1,20 +1,14 @@
 """What a person may say about a `local` profile and its volumes."""
 
 import enum
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from backends.base import Access, ProfileSettings, VolumeOptions
-from backends.host.filesystems import FileSystem, driver_of
-from backends.options import Size, option
+from backends.base import ProfileSettings
+from backends.options import option
+from backends.tree.options import Layout, TreeOptions
 
-
-class Layout(enum.Enum):
-    """How a volume's files are kept below the root."""
-
-    DIRECTORY = "directory"
-    IMAGE = "image"
+__all__ = ["Layout", "LocalOptions", "LocalSettings", "Shared"]
 
 
 class Shared(enum.Enum):
@@ -37,46 +31,5 @@ class LocalSettings(ProfileSettings):
 
 
 @dataclass(frozen=True)
-class LocalOptions(VolumeOptions):
-    """Options of a volume of `local`. Use `settled()` to read layout and fs."""
-
-    layout: Layout | None = option(
-        None,
-        help="directory: a plain directory; image: a file system of its own in a file, so that "
-        "size is enforced (default: image when size is given, else directory)",
-    )
-    size: Size | None = option(None, help="how much the volume may hold; can grow later")
-    fs: FileSystem | None = option(None, help="file system of an image (default: ext4)")
-
-    def settled(self) -> "LocalOptions":
-        """The same options with what was left out filled in."""
-        layout = self.layout or (Layout.DIRECTORY if self.size is None else Layout.IMAGE)
-        fs = self.fs
-        if layout is Layout.IMAGE:
-            fs = fs or FileSystem.EXT4
-        return replace(self, layout=layout, fs=fs)
-
-    def problems(self) -> Iterable[str]:
-        """Rules over several options."""
-        if self.settled().layout is Layout.DIRECTORY:
-            if self.size is not None:
-                yield (
-                    f"size={self.size} cannot be enforced in a plain directory; use layout=image, "
-                    "or leave size out"
-                )
-            if self.fs is not None:
-                yield f"fs={self.fs.value} needs layout=image and a size"
-            return
-        if self.access is Access.SHARED:
-            yield "access=shared is not possible with layout=image; use layout=directory"
-        if self.size is None:
-            yield "layout=image needs a size, for example size=10G"
-        else:
-            yield from self._too_small(self.size)
-
-    def _too_small(self, size: Size) -> Iterable[str]:
-        driver = driver_of(self.fs or FileSystem.EXT4)
-        if size < driver.minimum:
-            yield f"size={size} is too small for {driver.name}; use at least {Size(driver.minimum)}"
-        if size % 4096:
-            yield f"size={size} is not a multiple of 4096 bytes"
+class LocalOptions(TreeOptions):
+    """Options of a volume of `local`."""

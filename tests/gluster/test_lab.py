@@ -23,7 +23,7 @@ def _naming(text: str) -> list[str]:
 
 
 def test_a_pool_comes_up_and_leaves_nothing() -> None:
-    before = Path("/proc/self/mountinfo").read_text().count("\n")
+
     pool = Pool()
     try:
         pool.volume("once", network__ping_timeout="5")
@@ -33,4 +33,4 @@ def test_a_pool_comes_up_and_leaves_nothing() -> None:
         pool.close()
     assert not _naming(pool.root.name)
     assert not pool.root.exists()
-    assert Path("/proc/self/mountinfo").read_text().count("\n") == before
+    assert pool.root.name not in Path("/proc/self/mountinfo").read_text()

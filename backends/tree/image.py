@@ -19,10 +19,11 @@ from backends.host import files, loop, mountinfo, mounts
 from backends.host.failures import explained
 from backends.host.filesystems import BlockFileSystem, FileSystem, driver_of
 from backends.host.locks import locked
-from backends.local.options import LocalOptions
-from backends.local.room import require_room
-from backends.local.staging import Staging
-from backends.local.store import Store
+from backends.tree.options import TreeOptions
+from backends.tree.room import require_room
+from backends.tree.source import Source
+from backends.tree.staging import Staging
+from backends.tree.store import Store
 
 ROOT = "/data"
 """What mountinfo shows as the root of a volume's mount."""
@@ -40,13 +41,14 @@ class ImageLayout:
     """Makes and mounts volumes that are images. `node` tells temporary names of nodes apart."""
 
     store: Store
+    source: Source
     staging: Staging
     node: str
 
-    def make(self, volume: Volume[LocalOptions]) -> None:
+    def make(self, volume: Volume[TreeOptions]) -> None:
         """Make the image. There: left alone."""
         files.make_directory(self.store.data(volume.uuid), 0o700)
-        with self.locked(volume.uuid):
+        with self.reached(volume.uuid), self.locked(volume.uuid):
             if self.image(volume.uuid).exists():
                 return
             new = self.image(volume.uuid).with_name(f"image.new-{self.node}")
@@ -56,8 +58,8 @@ class ImageLayout:
             self._format(volume, new)
             files.link_into_place(new, self.image(volume.uuid))
 
-    def mount(self, volume: Volume[LocalOptions], target: Path, *, read_only: bool) -> None:
-        """Make the data appear at the mount point `target`."""
+    def mount(self, volume: Volume[TreeOptions], target: Path, *, read_only: bool) -> None:
+        """Make the data appear at the mount point `target`. The source is open."""
         image = self.image(volume.uuid)
         if not image.is_file():
             raise Damaged(f"the data of volume {volume.name} are missing: no file {image}")
@@ -97,13 +99,10 @@ class ImageLayout:
     def _healthy(self, uuid: str, mount: mountinfo.Mount, device: loop.Status) -> bool:
         """A file system that met an error stops writing and says so in its options."""
         stopped = {"ro", "shutdown", "emergency_ro"} & mount.super_options
-        try:
-            return not stopped and loop.identity(self.image(uuid)) == device.file
-        except OSError:
-            return False
+        return not stopped and self.source.current(uuid, device.file)
 
     @contextmanager
-    def _device(self, volume: Volume[LocalOptions]) -> Iterator[loop.Status]:
+    def _device(self, volume: Volume[TreeOptions]) -> Iterator[loop.Status]:
         """The image as a device: the one that holds it already, or else a new one. Containers
         that outlived this service still use theirs; a second one would corrupt the image."""
         image, name = self.image(volume.uuid), label(volume.uuid, self.store.check())
@@ -123,7 +122,7 @@ class ImageLayout:
                 )
             yield found
 
-    def _prepare(self, volume: Volume[LocalOptions], image: Path) -> None:
+    def _prepare(self, volume: Volume[TreeOptions], image: Path) -> None:
         """Repair, and grow as far as that is possible, while nothing uses the image."""
         driver, size = driver_for(volume.options), volume.options.size or 0
         driver.repair(image)
@@ -134,7 +133,7 @@ class ImageLayout:
         if driver.grow_unmounted(image, size):
             self.growing(volume.uuid).unlink()
 
-    def finish_growth(self, volume: Volume[LocalOptions], device: loop.Status, at: Path) -> bool:
+    def finish_growth(self, volume: Volume[TreeOptions], device: loop.Status, at: Path) -> bool:
         """Grow the mounted file system to fill its device. False: only possible unmounted."""
         loop.refresh_size(device.number)
         driver, size = driver_for(volume.options), volume.options.size or 0
@@ -144,7 +143,7 @@ class ImageLayout:
         return True
 
     @contextmanager
-    def _staged(self, volume: Volume[LocalOptions], device: loop.Status) -> Iterator[Path]:
+    def _staged(self, volume: Volume[TreeOptions], device: loop.Status) -> Iterator[Path]:
         """The device's file system, mounted at a stage for the block."""
         driver = driver_for(volume.options)
         with self.staging.place(volume.uuid) as stage:
@@ -159,7 +158,7 @@ class ImageLayout:
                 ) from error
             yield stage
 
-    def _format(self, volume: Volume[LocalOptions], new: Path) -> None:
+    def _format(self, volume: Volume[TreeOptions], new: Path) -> None:
         options = volume.options
         with explained(f"make the image of volume {volume.name}"):
             files.make_sparse(new, options.size or 0)
@@ -191,20 +190,29 @@ class ImageLayout:
         new.unlink()
 
     @contextmanager
+    def reached(self, uuid: str) -> Iterator[None]:
+        """The source of the volume's data is open during the block."""
+        self.source.open(uuid)
+        try:
+            yield
+        finally:
+            self.source.close(uuid)
+
+    @contextmanager
     def locked(self, uuid: str) -> Iterator[None]:
         """Nobody else on this machine works on the volume's image during the block."""
-        with locked(self.store.data(uuid) / "lock", _LOCK_SECONDS):
+        with locked(self.source.directory(uuid) / "lock", _LOCK_SECONDS):
             yield
 
     def growing(self, uuid: str) -> Path:
         """There while the file system may be smaller than the volume's size."""
-        return self.store.data(uuid) / "growing"
+        return self.source.directory(uuid) / "growing"
 
     def image(self, uuid: str) -> Path:
         """The file."""
-        return self.store.data(uuid) / "image"
+        return self.source.directory(uuid) / "image"
 
 
-def driver_for(options: LocalOptions) -> BlockFileSystem:
+def driver_for(options: TreeOptions) -> BlockFileSystem:
     """What handles the file system of a volume with these options."""
     return driver_of(options.fs or FileSystem.EXT4)

@@ -1,13 +1,12 @@
 """Putting a volume's data out of reach: one rename, then the reaper."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from backends.errors import InUse
-from backends.host import files, loop, mountinfo, trees
-from backends.local.reaper import PREFIX, Reaper
-from backends.local.staging import Staging
-from backends.local.store import Store
+from backends.host import files
+from backends.tree.reaper import PREFIX, Reaper
+from backends.tree.source import Source
+from backends.tree.staging import Staging
+from backends.tree.store import Store
 
 _REAP_SECONDS = 1.0
 """How long a removal waits for the space to come back; after that it does so in the background."""
@@ -18,6 +17,7 @@ class Removal:
     """Deletes data of a store."""
 
     store: Store
+    source: Source
     staging: Staging
     reaper: Reaper
 
@@ -27,7 +27,7 @@ class Removal:
         data = self.store.data(uuid)
         self.staging.clear(uuid)
         if data.exists():
-            self._refuse_use(uuid, data)
+            self.source.refuse_use(uuid)
             data.rename(data.with_name(self._free_name(uuid)))
             files.sync_directory(data.parent)
         if self.reaper.left():
@@ -40,15 +40,3 @@ class Removal:
             number += 1
             name = f"{PREFIX}{uuid}.{number}"
         return name
-
-    def _refuse_use(self, uuid: str, data: Path) -> None:
-        trees.refuse_mounts_below(data)
-        table = mountinfo.read()
-        home = self.store.home(table)
-        root = f"{home.path}/{uuid}"
-        for mount in table:
-            if mount.device == home.device and (mount.root + "/").startswith(root + "/"):
-                raise InUse(f"the data in {data} are mounted at {mount.point}; unmount them first")
-        image = data / "image"
-        if image.exists() and (device := loop.find(loop.identity(image))) is not None:
-            raise InUse(f"{image} is in use as /dev/loop{device.number}; unmount it first")

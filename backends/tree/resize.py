@@ -12,10 +12,10 @@ from backends.base import Attachment, Growth, Volume
 from backends.catalog import Catalog
 from backends.errors import Invalid, NotSupported
 from backends.host import files, loop
-from backends.local.image import ImageLayout, driver_for
-from backends.local.options import Layout, LocalOptions
-from backends.local.room import require_room
 from backends.options import Size
+from backends.tree.image import ImageLayout, driver_for
+from backends.tree.options import Layout, TreeOptions
+from backends.tree.room import require_room
 
 _METADATA_SHARE = 64
 """A file system takes at most this part of what it grows by for itself (ext4: 1/60 of a group in
@@ -27,13 +27,13 @@ class Resize:
     """One growth. Call it; repeated with the same size, it finishes or does nothing."""
 
     images: ImageLayout
-    catalog: Catalog[LocalOptions]
+    catalog: Catalog[TreeOptions]
 
     def __call__(
-        self, volume: Volume[LocalOptions], size: Size, attachment: Attachment | None
+        self, volume: Volume[TreeOptions], size: Size, attachment: Attachment | None
     ) -> Growth:
         self._refuse(volume, size)
-        with self.images.locked(volume.uuid):
+        with self.images.reached(volume.uuid), self.images.locked(volume.uuid):
             if size != volume.options.size:
                 volume = self._record(volume, size)
             if not self.images.growing(volume.uuid).exists():
@@ -44,7 +44,7 @@ class Resize:
             done = self.images.finish_growth(volume, device, attachment.target)
             return Growth.ONLINE if done else Growth.NEXT_ATTACH
 
-    def _refuse(self, volume: Volume[LocalOptions], size: Size) -> None:
+    def _refuse(self, volume: Volume[TreeOptions], size: Size) -> None:
         options = volume.options
         if options.layout is not Layout.IMAGE or options.size is None:
             raise NotSupported(
@@ -58,7 +58,7 @@ class Resize:
         if size > options.size:
             require_room(self.images.store.root, size=size, needed=needed)
 
-    def _record(self, volume: Volume[LocalOptions], size: Size) -> Volume[LocalOptions]:
+    def _record(self, volume: Volume[TreeOptions], size: Size) -> Volume[TreeOptions]:
         """The intent, then the room, then the new size in the volume's record."""
         image, growing = self.images.image(volume.uuid), self.images.growing(volume.uuid)
         growing.touch(mode=0o600)

@@ -21,12 +21,12 @@ def holding(attachments: Sequence[Attachment]) -> dict[str, list[Occupant]]:
     )
 
 
-def unmount(attachment: Attachment) -> None:
-    """Take the volume's mounts off its target, and remove the target. Something else that is
+def unmount(attachment: Attachment, ours: Callable[[mountinfo.Mount], bool]) -> None:
+    """Take the mounts that are `ours` off the target, and remove it. Something else that is
     mounted there stays. InUse while a process of this namespace has files open below."""
     target = attachment.target
     while (top := mountinfo.top(mountinfo.read(), str(target))) is not None:
-        if (top.device, top.root) != (attachment.device, attachment.root):
+        if not ours(top):
             return
         if not wait_until(lambda: _unmounted(target), _BUSY_SECONDS):
             raise InUse(

@@ -5,36 +5,36 @@ from pathlib import Path
 from typing import Protocol
 
 from backends.base import Volume
-from backends.local.options import Layout, LocalOptions
-from backends.local.removal import Removal
+from backends.tree.options import Layout, TreeOptions
+from backends.tree.removal import Removal
 
 
 class LayoutData(Protocol):
     """What both layouts do for one volume."""
 
-    def make(self, volume: Volume[LocalOptions]) -> None:
+    def make(self, volume: Volume[TreeOptions]) -> None:
         """Make the data, durable on return. There already: left untouched."""
 
-    def mount(self, volume: Volume[LocalOptions], target: Path, *, read_only: bool) -> None:
+    def mount(self, volume: Volume[TreeOptions], target: Path, *, read_only: bool) -> None:
         """Make the data appear at the mount point `target`."""
 
 
 @dataclass(frozen=True)
-class LocalData:
+class TreeData:
     """See `backends.catalog.Data`."""
 
     layouts: dict[Layout, LayoutData]
     removal: Removal
 
-    def layout(self, volume: Volume[LocalOptions]) -> LayoutData:
+    def layout(self, volume: Volume[TreeOptions]) -> LayoutData:
         """What handles this volume."""
         return self.layouts[volume.options.settled().layout or Layout.DIRECTORY]
 
-    def make(self, volume: Volume[LocalOptions]) -> None:
+    def make(self, volume: Volume[TreeOptions]) -> None:
         self.layout(volume).make(volume)
 
-    def delete(self, volume: Volume[LocalOptions]) -> None:
+    def delete(self, volume: Volume[TreeOptions]) -> None:
         self.removal.delete(volume.uuid)
 
-    def where(self, volume: Volume[LocalOptions]) -> str:
+    def where(self, volume: Volume[TreeOptions]) -> str:
         return str(self.removal.store.data(volume.uuid))

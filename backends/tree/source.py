@@ -1,0 +1,94 @@
+"""How this node reaches the data of one volume in order to mount them."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from backends.errors import InUse
+from backends.host import loop, mountinfo, trees
+from backends.tree.store import Store
+
+Owner = tuple[str, bool]
+"""The uuid of the volume that a mount shows, and whether it is in good health."""
+_ROOT = re.compile(r"(.*)/([a-zA-Z0-9-]+)/data")
+
+
+class Source(Protocol):
+    """Where layouts find the data of a volume while it is, or is about to be, mounted here."""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether `open` after a failure leads to another file system than before, so that a
+        fresh mount can be stacked over the dead one, which reaches running containers."""
+
+    def directory(self, uuid: str) -> Path:
+        """Everything of one volume: `data`, or `image`. Valid from `open` to `close`."""
+
+    def open(self, uuid: str) -> None:
+        """Make `directory` reachable. Is so already: does nothing."""
+
+    def close(self, uuid: str) -> None:
+        """Let go of what `open` did, unless something here is mounted from it."""
+
+    def judge(self, table: Sequence[mountinfo.Mount]) -> Callable[[mountinfo.Mount], Owner | None]:
+        """What tells whose plain directory a mount of `table` shows; None: nobody's."""
+
+    def current(self, uuid: str, file: tuple[int, int]) -> bool:
+        """Whether `file`, (device, inode), is the volume's image as it is reached now."""
+
+    def refuse_use(self, uuid: str) -> None:
+        """Raise InUse, saying where, while this node has the data mounted."""
+
+
+@dataclass(frozen=True)
+class Direct:
+    """The root itself: nothing has to be opened."""
+
+    store: Store
+    fresh: bool = False
+
+    def directory(self, uuid: str) -> Path:
+        return self.store.data(uuid)
+
+    def open(self, uuid: str) -> None:
+        """Nothing to do."""
+
+    def close(self, uuid: str) -> None:
+        """Nothing to do."""
+
+    def judge(self, table: Sequence[mountinfo.Mount]) -> Callable[[mountinfo.Mount], Owner | None]:
+        home = self.store.home(table)
+
+        def owner(mount: mountinfo.Mount) -> Owner | None:
+            shown = _ROOT.fullmatch(mount.root)
+            if shown is None:
+                return None
+            uuid = shown[2]
+            if mount.device == home.device and shown[1] == home.path:
+                return uuid, True
+            if mount.device != home.device and (self.store.data(uuid) / "data").is_dir():
+                return uuid, False  # the root was mounted anew since
+            return None
+
+        return owner
+
+    def current(self, uuid: str, file: tuple[int, int]) -> bool:
+        try:
+            return loop.identity(self.store.data(uuid) / "image") == file
+        except OSError:
+            return False
+
+    def refuse_use(self, uuid: str) -> None:
+        data = self.store.data(uuid)
+        trees.refuse_mounts_below(data)
+        table = mountinfo.read()
+        home = self.store.home(table)
+        root = f"{home.path}/{uuid}"
+        for mount in table:
+            if mount.device == home.device and (mount.root + "/").startswith(root + "/"):
+                raise InUse(f"the data in {data} are mounted at {mount.point}; unmount them first")
+        image = data / "image"
+        if image.exists() and (device := loop.find(loop.identity(image))) is not None:
+            raise InUse(f"{image} is in use as /dev/loop{device.number}; unmount it first")
