@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help check test fast lint types format lock venv \
+.PHONY: help check test fast lint types format docs lock venv \
     demo clean-demo plugin install uninstall install-service uninstall-service
 
 help: ## what can be made
@@ -57,6 +57,9 @@ install-service: ## the other packaging: a systemd service on this host (root)
 
 uninstall-service: ## remove the service; the data stay
 	packaging/service.sh uninstall
+
+docs: venv ## write docs/options.md anew from the code
+	$(PY) -m tests.docs.options_page
 
 lock: ## pin every dependency again
 	$(VENV)/bin/pip install -q uv
