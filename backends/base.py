@@ -208,8 +208,9 @@ class Backend(ABC, Generic[P, O]):
     def create(self, spec: Spec[O]) -> Volume[O]:
         """Make the volume, empty, durable when this returns.
 
-        Absent: made. Half made by an earlier call: finished (with the earlier uuid). Present with
-        the same options: returned as it is. Present with others: Exists. No room: NoSpace.
+        Absent: made. Half made by an earlier call: first finished as that call wanted it (with
+        the earlier uuid). Present with the same options: returned as it is. Present with others:
+        Exists. No room: NoSpace, and nothing is left behind.
         """
 
     @abstractmethod
@@ -227,7 +228,8 @@ class Backend(ABC, Generic[P, O]):
     @abstractmethod
     def volumes(self) -> Sequence[Volume[O]]:
         """All volumes of this profile, sorted by name. Must be cheap to repeat every few seconds:
-        unchanged records are not read again."""
+        unchanged records are not read again. A volume whose record cannot be read is left out:
+        `get` raises Damaged for it and `findings` names it."""
 
     @abstractmethod
     def attach(

@@ -103,6 +103,8 @@ class Catalog(Generic[O]):
         _repeated(uuid, lambda: self._trash.purge(uuid))
 
     def _create(self, spec: Spec[O]) -> Volume[O]:
+        """One attempt. What another call has begun is finished as it was begun, and only then
+        compared: two that disagree would otherwise undo each other's work without end."""
         while True:
             entry = self._volumes.find(spec.name)
             options = self._settle(spec.options)
@@ -116,17 +118,10 @@ class Catalog(Generic[O]):
                 _agree(entry.volume, self._explicit(spec.options))
                 self._data.make(entry.volume)
                 return self._ready(entry)
-            if entry.state is State.CREATING and entry.volume.options == options:
-                return self._make(entry)
-            self._clear(entry)
-
-    def _clear(self, entry: Entry[O]) -> None:
-        """Take away what is no volume any more, or was half made with other options."""
-        if entry.state is State.CREATING:
-            entry = self._volumes.change(
-                entry.volume.name, replace(entry, state=State.REMOVING, fate=OnRemove.DELETE)
-            )
-        self._shelves.finish_removal(entry)
+            if entry.state is State.CREATING:
+                self._make(entry)
+            else:
+                self._shelves.finish_removal(entry)
 
     def _make(self, entry: Entry[O]) -> Volume[O]:
         """Make the data, then say so. A failure leaves nothing behind, unless the storage is
@@ -135,11 +130,22 @@ class Catalog(Generic[O]):
             self._data.make(entry.volume)
         except Unavailable:
             raise
-        except Exception:
+        except Exception as error:
+            self._refuse_changed(entry, error)
             with contextlib.suppress(KedgeError):
-                self._clear(entry)
+                self._undo(entry)
             raise
         return self._ready(entry)
+
+    def _refuse_changed(self, entry: Entry[O], error: Exception) -> None:
+        """Another call may have finished or undone this creation, and that is why it failed."""
+        now = self._volumes.find(entry.volume.name)
+        if now is None or now.version != entry.version:
+            raise Conflict(f"volume {entry.volume.name!r} was changed by another call") from error
+
+    def _undo(self, entry: Entry[O]) -> None:
+        removing = replace(entry, state=State.REMOVING, fate=OnRemove.DELETE)
+        self._shelves.finish_removal(self._volumes.change(entry.volume.name, removing))
 
     def _ready(self, entry: Entry[O]) -> Volume[O]:
         return self._volumes.change(entry.volume.name, replace(entry, state=State.READY)).volume

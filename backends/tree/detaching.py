@@ -10,8 +10,10 @@ from backends.host import mountinfo, mounts, targets
 from backends.host.processes import Sought, occupants
 from backends.host.waiting import wait_until
 
-_BUSY_SECONDS = 1.0
-_RELEASE_SECONDS = 5.0
+BUSY_SECONDS = 1.0
+"""How long a busy mount is tried again: something may just be looking into it."""
+RELEASE_SECONDS = 5.0
+"""How long a container that is being stopped may still hold the data."""
 
 
 def holding(attachments: Sequence[Attachment]) -> dict[str, list[Occupant]]:
@@ -28,7 +30,7 @@ def unmount(attachment: Attachment, ours: Callable[[mountinfo.Mount], bool]) -> 
     while (top := mountinfo.top(mountinfo.read(), str(target))) is not None:
         if not ours(top):
             return
-        if not wait_until(lambda: _unmounted(target), _BUSY_SECONDS):
+        if not wait_until(lambda: _unmounted(target), BUSY_SECONDS):
             raise InUse(
                 f"volume {attachment.name} cannot be unmounted: a process on this node has files "
                 f"open below {target} (`fuser -vm {target}` names it)"
@@ -38,7 +40,7 @@ def unmount(attachment: Attachment, ours: Callable[[mountinfo.Mount], bool]) -> 
 
 def await_release(attachment: Attachment, released: Callable[[], bool]) -> None:
     """Wait a moment until nobody outside holds the data. InUse, naming who does, otherwise."""
-    if wait_until(released, _RELEASE_SECONDS):
+    if wait_until(released, RELEASE_SECONDS):
         return
     users = holding([attachment]).get(attachment.name, [])
     names = sorted({_described(user) for user in users})

@@ -1,5 +1,6 @@
 """Putting a volume's data out of reach: one rename, then the reaper."""
 
+import contextlib
 from dataclasses import dataclass
 
 from backends.host import files
@@ -28,7 +29,8 @@ class Removal:
         self.staging.clear(uuid)
         if data.exists():
             self.source.refuse_use(uuid)
-            data.rename(data.with_name(self._free_name(uuid)))
+            with contextlib.suppress(FileNotFoundError):  # another node was faster
+                data.rename(data.with_name(self._free_name(uuid)))
             files.sync_directory(data.parent)
         if self.reaper.left():
             self.reaper.start()

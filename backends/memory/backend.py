@@ -1,0 +1,202 @@
+"""The reference backend. See the package."""
+
+import errno
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from backends.ambient import utc_now
+from backends.base import (
+    Access,
+    Attachment,
+    Backend,
+    Capabilities,
+    Context,
+    Fencing,
+    Growth,
+    Occupant,
+    ProfileSettings,
+    Removed,
+    Spec,
+    Trashed,
+    Usage,
+    Volume,
+    VolumeOptions,
+)
+from backends.catalog import Catalog
+from backends.claims import Claim
+from backends.errors import HostError, InUse, Invalid, NoSpace, NotFound, NotSupported
+from backends.memory.world import SimulatedMount, SimulatedRecords, World, world
+from backends.options import Size, option
+from backends.records import Records
+
+DEVICE = "0:77"
+"""The major:minor of every simulated mount."""
+
+
+@dataclass(frozen=True)
+class MemorySettings(ProfileSettings):
+    """Backends with the same `world` share their storage; those with the same node, a kernel."""
+
+    world: str = option("default", help="which simulated world the profile lives in")
+
+
+@dataclass(frozen=True)
+class MemoryOptions(VolumeOptions):
+    """Options of a simulated volume."""
+
+    size: Size | None = option(None, help="how much the volume may hold")
+
+
+@dataclass(frozen=True)
+class MemoryData:
+    """See `backends.catalog.Data`."""
+
+    world: World
+
+    def make(self, volume: Volume[MemoryOptions]) -> None:
+        if volume.uuid in self.world.files:
+            return
+        self.world.effect(f"make {volume.uuid}")
+        if self.world.capacity is not None and len(self.world.files) >= self.world.capacity:
+            raise NoSpace(f"no room for volume {volume.name}")
+        self.world.files.setdefault(volume.uuid, {})
+
+    def delete(self, volume: Volume[MemoryOptions]) -> None:
+        self.world.effect(f"delete {volume.uuid}")
+        self.world.files.pop(volume.uuid, None)
+
+    def where(self, volume: Volume[MemoryOptions]) -> str:
+        return f"memory:{volume.uuid}"
+
+
+class MemoryBackend(Backend[MemorySettings, MemoryOptions]):
+    """Volumes in a simulated world; also Resizable and Trash."""
+
+    Settings: ClassVar[type[MemorySettings]] = MemorySettings
+    Options: ClassVar[type[MemoryOptions]] = MemoryOptions
+
+    def __init__(self, settings: MemorySettings, context: Context) -> None:
+        super().__init__(settings, context)
+        self.world = world(settings.world)
+        self.kernel = self.world.kernels[context.node]
+        self._records = SimulatedRecords(self.world)
+        self._catalog = Catalog(self._records, MemoryOptions, MemoryData(self.world), now=utc_now)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(everywhere=True, access=frozenset(Access), fencing=Fencing.STORE)
+
+    @property
+    def records(self) -> Records:
+        return self._records
+
+    def create(self, spec: Spec[MemoryOptions]) -> Volume[MemoryOptions]:
+        self._starts("create")
+        return self._catalog.create(spec)
+
+    def remove(self, volume: Volume[MemoryOptions]) -> Removed:
+        self._starts("remove")
+        return self._catalog.remove(volume)
+
+    def get(self, name: str) -> Volume[MemoryOptions]:
+        self._starts("get")
+        return self._catalog.get(name)
+
+    def volumes(self) -> Sequence[Volume[MemoryOptions]]:
+        self._starts("volumes")
+        return self._catalog.volumes()
+
+    def attach(
+        self,
+        volume: Volume[MemoryOptions],
+        target: Path,
+        *,
+        claim: Claim | None,
+        read_only: bool = False,
+    ) -> Attachment:
+        self._starts("attach")
+        if self._catalog.get(volume.name).uuid != volume.uuid:
+            raise NotFound(f"volume {volume.name!r} was replaced by another of the same name")
+        mounted = self.kernel.mounts.get(target)
+        if mounted is not None and mounted.uuid != volume.uuid:
+            raise HostError(f"something else is mounted at {target}; unmount it")
+        if mounted is None or not mounted.healthy:
+            if target in self.kernel.litter:
+                raise HostError(f"mount point {target} is not empty; move the files elsewhere")
+            self.world.effect(f"mount {target}")
+            self.kernel.mounts[target] = SimulatedMount(volume.uuid, read_only)
+        return self._attachment(target)
+
+    def detach(self, attachment: Attachment) -> None:
+        self._starts("detach")
+        mounted = self.kernel.mounts.get(attachment.target)
+        if mounted is not None and mounted.uuid == attachment.uuid:
+            self.world.effect(f"unmount {attachment.target}")
+            self.kernel.mounts.pop(attachment.target, None)
+        if users := self.kernel.occupants.get(attachment.uuid):
+            raise InUse(f"volume {attachment.name} is still held by {users[0].command}")
+
+    def attachments(self) -> Sequence[Attachment]:
+        self._starts("attachments")
+        ours = [t for t in self.kernel.mounts if t.parent == self.context.mounts]
+        return [self._attachment(target) for target in sorted(ours)]
+
+    def occupants(self, attachments: Sequence[Attachment]) -> Mapping[str, Sequence[Occupant]]:
+        self._starts("occupants")
+        found = {one.name: tuple(self.kernel.occupants.get(one.uuid, ())) for one in attachments}
+        return {name: users for name, users in found.items() if users}
+
+    def usage(self, attachment: Attachment) -> Usage:
+        self._starts("usage")
+        files = self.world.files.get(attachment.uuid, {})
+        sizes = {v.uuid: v.options.size for v in self._catalog.volumes()}
+        used = sum(len(content) for content in files.values())
+        return Usage(size=sizes.get(attachment.uuid), used=used)
+
+    def resize(self, name: str, size: Size, attachment: Attachment | None) -> Growth:
+        self._starts("resize")
+        volume = self._catalog.get(name)
+        if volume.options.size is None:
+            raise NotSupported(f"volume {name} has no size")
+        if size < volume.options.size:
+            raise Invalid(f"volume {name} has {volume.options.size}; it cannot shrink to {size}")
+        if size != volume.options.size:
+            self._catalog.resize(volume, replace(volume.options, size=size))
+        return Growth.ONLINE
+
+    def trashed(self) -> Sequence[Trashed]:
+        return self._catalog.trashed()
+
+    def restore(self, uuid: str, name: str) -> None:
+        self._catalog.restore(uuid, name)
+
+    def purge(self, uuid: str) -> None:
+        self._catalog.purge(uuid)
+
+    # -- what a container would do ----------------------------------------------------------
+
+    def write(self, attachment: Attachment, name: str, content: bytes) -> None:
+        """Write a file through a mount. OSError when there is none, or a read-only one."""
+        mounted = self.kernel.mounts.get(attachment.target)
+        if mounted is None:
+            raise FileNotFoundError(errno.ENOENT, "nothing is mounted", str(attachment.target))
+        if mounted.read_only:
+            raise OSError(errno.EROFS, "Read-only file system", str(attachment.target))
+        self.world.files[mounted.uuid][name] = content
+
+    def read(self, attachment: Attachment) -> Mapping[str, bytes]:
+        """All files, through a mount."""
+        return dict(self.world.files[self.kernel.mounts[attachment.target].uuid])
+
+    def _starts(self, verb: str) -> None:
+        hook = self.world.before.get(verb)
+        if hook is not None:
+            hook()
+
+    def _attachment(self, target: Path) -> Attachment:
+        mounted = self.kernel.mounts[target]
+        return Attachment(
+            target.name, mounted.uuid, target, DEVICE, f"/{mounted.uuid}", mounted.healthy
+        )

@@ -1,0 +1,84 @@
+"""The local backend against the contract: directories, and images of both kinds."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from backends.base import Context
+from backends.host import loop, mountinfo
+from backends.local import LocalBackend
+from backends.local.options import LocalSettings, Shared
+from backends.testing.backend import (
+    BackendContract,
+    EverywhereContract,
+    ResizeContract,
+    SizelessContract,
+    TrashContract,
+)
+from backends.testing.backend.world import AnyBackend
+from backends.tree import detaching
+
+pytestmark = pytest.mark.lab
+
+
+class LocalWorld(BackendContract, TrashContract):
+    """A root of its own for each test."""
+
+    shared: ClassVar[Shared] = Shared.NO
+
+    @pytest.fixture
+    def backend(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalBackend]:
+        monkeypatch.setattr(detaching, "RELEASE_SECONDS", 0.5)
+        context = Context("local", "node-1", tmp_path / "mounts", tmp_path / "state")
+        settings = LocalSettings(root=tmp_path / "root", shared=self.shared)
+        backend = LocalBackend(settings, context)
+        yield backend
+        assert backend.reaper.wait(30)
+
+    def leftovers(self, backend: AnyBackend) -> list[str]:
+        """Mounts at stages, devices of images that nobody uses, directories without a record."""
+        assert isinstance(backend, LocalBackend)
+        backend.reaper.wait(30)
+        attached = {one.device for one in backend.attachments()}
+        root, state = str(backend.store.root), str(backend.context.state)
+        mounts = [m.point for m in mountinfo.read() if m.point.startswith(state)]
+        loops = [
+            status.label
+            for entry in os.listdir("/sys/block")
+            if entry.startswith("loop") and (status := loop.status(int(entry[4:])))
+            if f"7:{entry[4:]}" not in attached and self._backing(status).startswith(root)
+        ]
+        return mounts + loops + [f.subject for f in backend.findings() if "no record" in f.detail]
+
+    def _backing(self, status: loop.Status) -> str:
+        try:
+            return Path(f"/sys/block/loop{status.number}/loop/backing_file").read_text()
+        except FileNotFoundError:
+            return ""
+
+
+class TestDirectory(LocalWorld, SizelessContract):
+    """Layout directory on this node alone."""
+
+
+class TestSharedDirectory(LocalWorld, SizelessContract, EverywhereContract):
+    """The same root seen by two nodes."""
+
+    shared: ClassVar[Shared] = Shared.YES
+
+
+class TestExt4(LocalWorld, ResizeContract):
+    """Layout image, ext4."""
+
+    options: ClassVar[Mapping[str, str]] = {"size": "64M"}
+    grown: ClassVar[str] = "1G"
+
+
+class TestXfs(LocalWorld, ResizeContract):
+    """Layout image, XFS."""
+
+    options: ClassVar[Mapping[str, str]] = {"size": "300M", "fs": "xfs"}
+    grown: ClassVar[str] = "1G"
