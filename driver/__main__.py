@@ -4,6 +4,7 @@ The only module that knows both sides of the seam, and one of the few that touch
 clock, environment and randomness; everything else is handed them.
 """
 
+import atexit
 import logging
 import os
 import platform
@@ -78,7 +79,10 @@ def compose(paths: Paths) -> tuple[WSGIApplication, WSGIApplication]:
     settings.paths.mounts.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(settings.paths.state / "ledger.db")
     volumes = Volumes(settings, made, ledger, clock=time.monotonic, now=_now)
-    Keeper(volumes, Pace(), time.monotonic).start()
+    keeper = Keeper(volumes, Pace(), time.monotonic)
+    keeper.start()
+    atexit.register(ledger.close)
+    atexit.register(keeper.stop)
     return docker.app(volumes), admin.app(volumes, Doctor(volumes, ledger, platform.release()))
 
 

@@ -63,7 +63,7 @@ class Desk:
             raise NotSupported(f"volumes of {known.profile} have no size to change")
         with self._volumes.locks.hold(name, "resizing", self._volumes.settings.call_seconds):
             promise = self._volumes.ledger.get(name)
-            attachment = self._volumes.shown(promise) if promise else None
+            attachment = self._volumes.attachments.shown(promise) if promise else None
             growth = backend.resize(name, wanted, attachment)
             self._volumes.inventory.add(known.profile, backend.get(name))
         return {"name": name, "size": str(wanted), "takes_effect": growth.value}

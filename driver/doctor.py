@@ -120,7 +120,7 @@ class Doctor:
     def _unseen(self, name: str) -> bool:
         promise = self._ledger.get(name)
         try:
-            return promise is not None and self._volumes.shown(promise) is None
+            return promise is not None and self._volumes.attachments.shown(promise) is None
         except KedgeError:
             return True
 

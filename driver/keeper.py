@@ -1,43 +1,118 @@
-"""The keeper: the only threads that act without being asked, one per profile.
+"""The keeper: the only threads that act without being asked, two per profile.
 
-It recovers at start, keeps the inventory fresh, mounts again what was lost, and lets go of what
-nobody has any more. Docker forgets references: after a crash it mounts again under the same ID, a
-failed Unmount is never repeated, a timed-out Mount is never undone. So a volume whose references
-are not matched by any process for long enough is released.
+One *tends* what is attached: it recovers at start, mounts again what was lost, and lets go of what
+nobody has any more. The other *watches* the storage: which volumes exist, how full they are; it
+may hang as long as the storage does, and only its news grow old. Each round can be called by
+itself, without any thread.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from backends.base import Attachment
-from backends.errors import Busy, KedgeError
+from backends.errors import KedgeError
+from driver.attachments import LET_GO, shows
+from driver.complaints import Complaints
+from driver.idleness import Idleness, Patience
 from driver.ledger import Promise
 from driver.lifecycle import State
-from driver.recovery import recover
-from driver.volumes import LET_GO, Volumes
+from driver.recovery import Recovery
+from driver.volumes import Volumes
 
 log = logging.getLogger(__name__)
+
+MENDED = frozenset({State.ATTACHING, State.ATTACHED})
+"""States in which a lost mount is made again."""
 
 
 @dataclass(frozen=True)
 class Pace:
     """How often and how patiently, in seconds."""
 
-    tick: float = 2.0
-    refresh: float = 10.0
+    tend: float = 2.0
+    watch: float = 10.0
     """Until a volume made or removed by another node shows in `docker volume ls`."""
-    unheld: float = 5.0
-    """Patience with a volume that no mount ID holds."""
-    vanished: float = 30.0
-    """Patience after the last process with the volume mounted is gone, references or not."""
-    unseen: float = 300.0
-    """Patience with a holder whose process never showed: an engine may copy an image's files into
-    a new volume for minutes before any container starts."""
+    each: float = 10.0
+    """How long one volume may hold up the tending of the next."""
     first_try: float = 20.0
     """How long the first recovery may hold back Docker's questions."""
+    patience: Patience = Patience()
+
+
+class Tender:
+    """Tends what is attached, and what was begun and not finished, of one profile."""
+
+    def __init__(
+        self, volumes: Volumes, profile: str, pace: Pace, clock: Callable[[], float]
+    ) -> None:
+        self._volumes = volumes
+        self._clock = clock
+        self._complaints = Complaints(log)
+        self._recovery = Recovery(volumes, profile, self._complaints, pace.each)
+        self._recovered = False
+        self._idleness = Idleness(pace.patience)
+        self._backend = volumes.backends[profile]
+
+    def round(self) -> None:
+        """One round. Raises what the backend raises when asked about everything at once."""
+        if not self._recovered:
+            self._recovery.run()
+            self._recovered = True
+        self._volumes.ledger.catch_up()
+        rows = self._recovery.rows()
+        shown = self._recovery.shown()
+        attached = [promise for promise in rows if promise.entry.state in LET_GO]
+        occupied = self._backend.occupants([self._volumes.attachments.of(p) for p in attached])
+        for promise in attached:
+            seen = bool(occupied.get(promise.name))
+            self._tend(promise, shown.get(promise.name), seen=seen)
+        for promise in rows:
+            if promise.entry.state not in LET_GO:
+                self._recovery.reconcile(promise, None)
+        self._idleness.keep({promise.uuid for promise in attached})
+        self._recovery.adopt(shown)
+
+    def _tend(self, promise: Promise, shown: Attachment | None, *, seen: bool) -> None:
+        asked = self._volumes.attachments.mounted_at.get(promise.name, float("-inf"))
+        if self._idleness.observe(promise, seen=seen, asked=asked, now=self._clock()):
+            self._recovery.tend(promise, "releasing", lambda: self._let_go(promise))
+        elif (
+            not shows(promise, shown)
+            and promise.entry.state in MENDED
+            and (seen or promise.entry.holders)
+        ):
+            self._recovery.tend(promise, "mounting again", lambda: self._mount_again(promise))
+
+    def _let_go(self, promise: Promise) -> None:
+        if count := sum(promise.entry.holders.values()):
+            log.warning("volume %s: %d reference(s) without any process", promise.name, count)
+        self._volumes.attachments.let_go(promise.name)
+
+    def _mount_again(self, promise: Promise) -> None:
+        if not self._volumes.attachments.shown(promise):
+            self._recovery.mount_again(promise)
+            log.error("volume %s had lost its mount and is mounted again", promise.name)
+
+
+class Watcher:
+    """Watches the storage of one profile."""
+
+    def __init__(self, volumes: Volumes, profile: str) -> None:
+        self._volumes = volumes
+        self._profile = profile
+        self._backend = volumes.backends[profile]
+
+    def round(self) -> None:
+        """One round. Raises what the backend raises."""
+        self._volumes.inventory.refresh(self._profile)
+        usage = self._volumes.attachments.usage
+        for attachment in self._backend.attachments():
+            promise = self._volumes.ledger.get(attachment.name)
+            if promise and shows(promise, attachment):
+                usage[attachment.name] = self._backend.usage(attachment)
 
 
 class Keeper:
@@ -48,137 +123,44 @@ class Keeper:
         self._pace = pace
         self._clock = clock
         self._stop = threading.Event()
-        self._tried: dict[str, threading.Event] = {p: threading.Event() for p in volumes.backends}
-        self._idle = {profile: _Idle(pace) for profile in volumes.backends}
-        self._threads: list[threading.Thread] = []
+        self._tried: dict[str, threading.Event] = {}
 
     def start(self) -> None:
         """Recover every profile; Docker is answered once each has been tried."""
         for profile in self._volumes.backends:
-            self._thread(f"keeper of {profile}", partial(self._keep, profile))
-        self._thread("opening", self._open)
+            tender = Tender(self._volumes, profile, self._pace, self._clock)
+            watcher = Watcher(self._volumes, profile)
+            self._thread(f"tending {profile}", tender.round, self._pace.tend)
+            self._thread(f"watching {profile}", watcher.round, self._pace.watch)
+        threading.Thread(target=self._open, name="opening", daemon=True).start()
 
     def stop(self) -> None:
         """End the threads; what they were doing is finished by the next start."""
         self._stop.set()
 
-    def _thread(self, name: str, work: Callable[[], None]) -> None:
-        thread = threading.Thread(target=work, name=name, daemon=True)
-        thread.start()
-        self._threads.append(thread)
+    def _thread(self, what: str, one_round: Callable[[], None], every: float) -> None:
+        tried = self._tried[what] = threading.Event()
+        keep = partial(self._keep, what, one_round, every, tried)
+        threading.Thread(target=keep, name=what, daemon=True).start()
 
     def _open(self) -> None:
         end = self._clock() + self._pace.first_try
-        for profile, tried in self._tried.items():
+        for what, tried in self._tried.items():
             if not tried.wait(max(0.0, end - self._clock())):
-                log.error("profile %s does not answer yet; its volumes are unavailable", profile)
+                log.error("%s takes long; its volumes are not all known yet", what)
         self._volumes.ready.set()
 
-    def _keep(self, profile: str) -> None:
-        recovered = False
-        refreshed = float("-inf")
-        trouble = ""
+    def _keep(
+        self, what: str, one_round: Callable[[], None], every: float, tried: threading.Event
+    ) -> None:
+        complaints = Complaints(log)
         while not self._stop.is_set():
             try:
-                if not recovered:
-                    recover(self._volumes, profile)
-                    recovered = True
-                if self._clock() - refreshed >= self._pace.refresh:
-                    self._volumes.inventory.refresh(profile)
-                    refreshed = self._clock()
-                self._tend(profile)
-                if trouble:
-                    log.info("profile %s is well again", profile)
-                trouble = ""
+                one_round()
+                complaints.well(what)
             except KedgeError as error:
-                if str(error) != trouble:  # once, not at every tick of a long outage
-                    log.error("profile %s: %s", profile, error)
-                trouble = str(error)
+                complaints.trouble(what, error)
             except Exception:
-                log.exception("profile %s: the keeper stumbled and goes on", profile)
-            self._tried[profile].set()
-            self._stop.wait(self._pace.tick)
-
-    def _tend(self, profile: str) -> None:
-        promises = [
-            promise
-            for promise in self._volumes.ledger.promises().values()
-            if promise.profile == profile and promise.entry.state in LET_GO
-        ]
-        if not promises:
-            return
-        backend = self._volumes.backends[profile]
-        shown = {attachment.name: attachment for attachment in backend.attachments()}
-        occupied = backend.occupants([self._volumes.attachment(p) for p in promises])
-        for promise in promises:
-            seen = bool(occupied.get(promise.name))
-            asked = self._volumes.mounted_at.get(promise.name, float("-inf"))
-            idle = self._idle[profile].observe(promise, seen, asked, self._clock())
-            try:
-                self._attend(promise, shown, seen=seen, idle=idle)
-            except Busy:
-                continue  # a request is at work on it
-
-    def _attend(
-        self, promise: Promise, shown: Mapping[str, Attachment], *, seen: bool, idle: bool
-    ) -> None:
-        mount = shown.get(promise.name)
-        lost = mount is None or mount.uuid != promise.uuid or not mount.healthy
-        if idle:
-            self._let_go(promise)
-        elif (
-            lost and promise.entry.state is not State.DETACHING and (promise.entry.holders or seen)
-        ):
-            self._mount_again(promise)
-        elif mount is not None and mount.healthy:
-            usage = self._volumes.backends[promise.profile].usage(mount)
-            self._volumes.usage[promise.name] = usage
-
-    def _let_go(self, promise: Promise) -> None:
-        with self._volumes.locks.hold(promise.name, "releasing", 0.1):
-            if self._volumes.ledger.get(promise.name) != promise:
-                return
-            if count := sum(promise.entry.holders.values()):
-                log.warning(
-                    "volume %s: %d reference(s) without any process; dropped", promise.name, count
-                )
-            self._volumes.release(self._volumes.write(promise.holding(promise.entry.abandon())))
-
-    def _mount_again(self, promise: Promise) -> None:
-        with self._volumes.locks.hold(promise.name, "mounting again", 0.1):
-            if self._volumes.ledger.get(promise.name) != promise or self._volumes.shown(promise):
-                return
-            log.error("volume %s lost its mount behind our back; mounting it again", promise.name)
-            volume = self._volumes.backends[promise.profile].get(promise.name)
-            self._volumes.attach(volume, promise)
-
-
-class _Idle:
-    """Since when has nobody had each volume mounted, and is that long enough?"""
-
-    def __init__(self, pace: Pace) -> None:
-        self._pace = pace
-        self._since: dict[tuple[str, str], float] = {}
-        self._seen: dict[tuple[str, str], float] = {}
-
-    def observe(self, promise: Promise, seen: bool, asked: float, now: float) -> bool:
-        """One look at one volume, last asked for at `asked`; True when to let it go."""
-        key = (promise.name, promise.uuid)
-        if seen:
-            self._seen[key] = now
-            self._since.pop(key, None)
-            return False
-        since = max(self._since.setdefault(key, now), asked)
-        if now - since < self._patience(promise, came=self._seen.get(key, asked - 1) >= asked):
-            return False
-        self._since.pop(key, None)
-        self._seen.pop(key, None)
-        return True
-
-    def _patience(self, promise: Promise, came: bool) -> float:
-        """`came`: a process showed after the last Mount."""
-        if promise.entry.state is State.DETACHING:
-            return 0.0
-        if not promise.entry.holders:
-            return self._pace.unheld
-        return self._pace.vanished if came else self._pace.unseen
+                log.exception("%s: stumbled over a fault in kedge, and goes on", what)
+            tried.set()
+            self._stop.wait(every)

@@ -1,41 +1,25 @@
-"""What this node has promised, on disk: written before each effect and after each outcome.
+"""What this node has promised: in memory for every reader, on disk before it is acted on.
 
 One row per volume that is not simply at rest. The ledger never decides alone: at start it is
-compared with the kernel and the backends (`recovery`). So a ledger that cannot be trusted is not
-repaired but set aside and begun anew, and everything it said is found again from those two.
+compared with the kernel and the backends (`recovery`). So a file that cannot be trusted is not
+repaired but set aside and begun anew, and everything it said is found again from those two. A file
+that cannot be written stops new promises (`change` raises), never the end of one (`note`).
 """
 
 import json
-import sqlite3
+import logging
 import threading
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from backends.errors import HostError, KedgeError
+from driver.ledger_file import LedgerFile, Row, Untrusted, move_aside
 from driver.lifecycle import Entry, State
 
-VERSION = 1
-
-_SCHEMA = f"""
-CREATE TABLE promises (
-    name     TEXT PRIMARY KEY,
-    profile  TEXT NOT NULL,
-    uuid     TEXT NOT NULL,
-    state    TEXT NOT NULL,
-    holders  TEXT NOT NULL,  -- JSON: mount ID -> count
-    device   TEXT NOT NULL,  -- with `root`, what the kernel showed when it was attached
-    root     TEXT NOT NULL,
-    checksum INTEGER NOT NULL
-) WITHOUT ROWID;
-PRAGMA user_version = {VERSION};
-"""
-
-
-class Untrusted(Exception):
-    """The file is not a ledger of this version, or fails its checks."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,89 +38,146 @@ class Promise:
         return replace(self, entry=entry)
 
 
+Step = Callable[[Promise | None], Promise]
+"""From the row as it is (None: at rest) to the row as it shall be."""
+
+
 class Ledger:
-    """Thread-safe. Every write is on disk when the call returns."""
+    """Thread-safe. Readers never wait, not even for a disk that hangs."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the ledger. One that cannot be trusted is moved aside (`set_aside`)."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.Lock()
+        """Read the file or make it; cannot fail. Without a usable file the ledger begins empty,
+        `trouble` says why, and every write tries again."""
+        self._path = path
+        self._writing = threading.Lock()
+        self._promises: dict[str, Promise] = {}
+        self._file: LedgerFile | None = None
+        self._behind: set[str] = set()
+        """Names whose row on disk may be older than the one in memory."""
         self.set_aside: Path | None = None
         """Where an untrusted predecessor was moved, or None."""
+        self.trouble = ""
+        """Why the file cannot be written now; empty when it can."""
         try:
-            self._db = _open(path)
-            self._promises = {promise.name: promise for promise in _read(self._db)}
-        except (sqlite3.DatabaseError, Untrusted):
-            self.set_aside = _move_aside(path)
-            self._db = _open(path)
-            self._promises = {}
+            self._promises = self._open()
+        except KedgeError as error:
+            self._troubled(error)
 
     def promises(self) -> dict[str, Promise]:
         """All rows, by volume name."""
-        with self._lock:
-            return dict(self._promises)
+        return dict(self._promises)
 
     def get(self, name: str) -> Promise | None:
         """The row of one volume; None when it is at rest or unknown."""
-        with self._lock:
-            return self._promises.get(name)
+        return self._promises.get(name)
 
-    def write(self, promise: Promise) -> None:
-        """Replace the volume's row; a volume at rest has none."""
-        at_rest = promise.entry.state in (State.ABSENT, State.DETACHED)
-        with self._lock, _transaction(self._db):
-            if at_rest:
-                self._db.execute("DELETE FROM promises WHERE name = ?", (promise.name,))
-            else:
-                self._db.execute(
-                    "INSERT OR REPLACE INTO promises VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (*(fields := _fields(promise)), _checksum(fields)),
-                )
-            if at_rest:
-                self._promises.pop(promise.name, None)
-            else:
-                self._promises[promise.name] = promise
+    def change(self, name: str, step: Step) -> Promise:
+        """Replace the volume's row by what `step` makes of it, and return that; on disk when this
+        returns. When the disk refuses, HostError or NoSpace is raised and nothing has changed."""
+        with self._writing:
+            changed = step(self._promises.get(name))
+            self._save({name: changed})
+            self._remember(changed)
+            return changed
+
+    def note(self, name: str, step: Step) -> Promise:
+        """As `change`, for what has happened already and must not be refused: when the disk
+        does, it is written later. Until then a crash would bring the old row back, which recovery
+        does not believe without the kernel."""
+        with self._writing:
+            changed = step(self._promises.get(name))
+            self._remember(changed)
+            with suppress(KedgeError):
+                self._save({name: changed})
+            return changed
+
+    def catch_up(self) -> None:
+        """Write what is still to be written, if the disk lets us."""
+        with self._writing:
+            if self._behind or self._file is None:
+                with suppress(KedgeError):
+                    self._save({})
 
     def close(self) -> None:
-        """Close the file. Everything written is on disk already."""
-        with self._lock:
-            self._db.close()
+        """An orderly end; writes are refused from now on."""
+        with self._writing:
+            if self._file is not None:
+                self._file.close()
+
+    def _remember(self, promise: Promise) -> None:
+        if _at_rest(promise):
+            self._promises.pop(promise.name, None)
+        else:
+            self._promises[promise.name] = promise
+
+    def _open(self) -> dict[str, Promise]:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HostError(f"{error}; make the state directory writable") from error
+        try:
+            return self._read()
+        except Untrusted as reason:
+            self._set_aside(reason)
+        try:
+            return self._read()
+        except Untrusted as reason:
+            raise HostError(
+                f"the disk of {self._path} returns other bytes than written"
+            ) from reason
+
+    def _read(self) -> dict[str, Promise]:
+        self._file = LedgerFile(self._path)
+        return {name: _promise(row) for name, row in self._file.rows.items()}
+
+    def _save(self, changed: dict[str, Promise]) -> None:
+        """Write `changed` and whatever is behind. Called with the lock held."""
+        try:
+            self._put(changed)
+        except KedgeError as error:
+            self._behind |= set(changed)
+            self._troubled(error)
+            raise
+        self._behind.clear()
+        if self.trouble:
+            log.info("the ledger is written again")
+        self.trouble = ""
+
+    def _put(self, changed: dict[str, Promise]) -> None:
+        if self._file is not None:
+            try:
+                self._file.put(self._rows(self._behind, changed))
+                return
+            except Untrusted as reason:  # it went bad under us; memory knows better
+                self._set_aside(reason)
+        self._open()
+        if self._file is not None:  # always: `_open` raises otherwise
+            self._file.put(self._rows({*self._file.rows, *self._promises}, changed))
+
+    def _rows(self, names: set[str], changed: dict[str, Promise]) -> dict[str, Row | None]:
+        rows = {name: _row(self._promises.get(name)) for name in names}
+        return {**rows, **{name: _row(promise) for name, promise in changed.items()}}
+
+    def _set_aside(self, reason: Untrusted) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self.set_aside = move_aside(self._path)
+        log.error("the ledger cannot be trusted (%s); it is now %s", reason, self.set_aside)
+
+    def _troubled(self, error: KedgeError) -> None:
+        if str(error) != self.trouble:  # once, not at every try
+            log.error("%s", error)
+        self.trouble = str(error)
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    fresh = not path.exists()
-    if not fresh and path.stat().st_size == 0:
-        raise Untrusted("empty file")  # SQLite would take it for a new database
-    db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        if fresh:
-            db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version != VERSION:
-            raise Untrusted(f"version {version}")
-        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise Untrusted(verdict)
-    except BaseException:
-        db.close()
-        raise
-    return db
+def _at_rest(promise: Promise) -> bool:
+    return promise.entry.state in (State.ABSENT, State.DETACHED)
 
 
-def _read(db: sqlite3.Connection) -> Iterator[Promise]:
-    for *fields, checksum in db.execute("SELECT * FROM promises"):
-        if _checksum(tuple(fields)) != checksum:
-            db.close()
-            raise Untrusted(f"row of volume {fields[0]!r}")
-        name, profile, uuid, state, holders, device, root = fields
-        entry = Entry(State(state), MappingProxyType(json.loads(holders)))
-        yield Promise(name, profile, uuid, entry, device, root)
-
-
-def _fields(promise: Promise) -> tuple[str, ...]:
+def _row(promise: Promise | None) -> Row | None:
+    if promise is None or _at_rest(promise):
+        return None
     entry = promise.entry
     holders = json.dumps(dict(sorted(entry.holders.items())))
     return (
@@ -150,29 +191,10 @@ def _fields(promise: Promise) -> tuple[str, ...]:
     )
 
 
-def _checksum(fields: tuple[str, ...]) -> int:
-    return zlib.crc32("\0".join(map(str, fields)).encode())
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
+def _promise(row: Row) -> Promise:
+    name, profile, uuid, state, holders, device, root = row
     try:
-        yield
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
-
-
-def _move_aside(path: Path) -> Path:
-    """Rename the database and its side files, keeping every earlier one."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.untrusted-{number}")).exists():
-        number += 1
-    for suffix in ("-wal", "-shm"):
-        side = path.with_name(path.name + suffix)
-        if side.exists():
-            side.rename(aside.with_name(aside.name + suffix))
-    path.rename(aside)
-    return aside
+        entry = Entry(State(state), MappingProxyType(json.loads(holders)))
+    except (ValueError, TypeError) as error:
+        raise Untrusted(f"row of volume {name!r}: {error}") from error
+    return Promise(name, profile, uuid, entry, device, root)

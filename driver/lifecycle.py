@@ -86,6 +86,9 @@ TRANSITIONS: Mapping[tuple[State, Event], State] = MappingProxyType(
 )
 """Every legal step. Whatever is not here is Illegal; a test walks the whole product."""
 
+INTENTS = frozenset({Event.CREATE, Event.ATTACH, Event.REMOVE})
+"""Promises: written down or not begun. `DETACH` ends one, and needs no permission of a disk."""
+
 HOLDABLE = frozenset({State.ATTACHING, State.ATTACHED, State.FENCED})
 """States in which somebody may hold the volume."""
 

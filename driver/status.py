@@ -47,7 +47,7 @@ def view(
     }
     if promise:
         status["holders"] = str(sum(promise.entry.holders.values()))
-    if usage and usage.used is not None:
+    if promise and usage and usage.used is not None:
         status["used"] = str(Size(usage.used))
     status.update(backend.status(volume))
     shown = mountpoint if state is State.ATTACHED else ""

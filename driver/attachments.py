@@ -1,0 +1,189 @@
+"""What is attached on this node: the ledger's word, the backend's deed, the kernel's proof.
+
+Every step is written into the ledger, an intent before it is acted on and an outcome after. Call
+`attach`, `release` and `let_go` with the volume's lock held.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from backends.base import Attachment, Backend, Occupant, Usage, Volume
+from backends.errors import HostError, InUse, KedgeError, Unavailable
+from backends.names import volume_name
+from driver.ledger import Ledger, Promise
+from driver.lifecycle import INTENTS, Entry, Event, State
+
+log = logging.getLogger(__name__)
+
+LET_GO = frozenset({State.ATTACHING, State.ATTACHED, State.DETACHING, State.FENCED})
+"""States from which a volume comes to rest by being released."""
+
+JUST_MOUNTED = 5.0
+"""Seconds in which a holder counts as real although no process has the volume mounted yet: the
+engine is between the answer to Mount and the start of the container."""
+
+
+class Attachments:
+    """Thread-safe as far as callers hold the volume's lock."""
+
+    def __init__(
+        self,
+        backends: Mapping[str, Backend[Any, Any]],
+        ledger: Ledger,
+        mounts: Path,
+        clock: Callable[[], float],
+    ) -> None:
+        self.usage: dict[str, Usage] = {}
+        self.mounted_at: dict[str, float] = {}
+        """When each volume was last asked for, on `clock`."""
+        self._backends = backends
+        self._ledger = ledger
+        self._mounts = mounts
+        self._clock = clock
+
+    def target(self, name: str) -> Path:
+        """Where the volume appears when it is mounted."""
+        return self._mounts / volume_name(name)
+
+    def backend(self, promise: Promise) -> Backend[Any, Any]:
+        """The backend of a volume in the ledger. Unavailable when its profile is gone."""
+        try:
+            return self._backends[promise.profile]
+        except KeyError:
+            raise Unavailable(
+                f"volume {promise.name} belongs to profile {promise.profile}, which is not in the "
+                "settings; bring the profile back"
+            ) from None
+
+    def of(self, promise: Promise) -> Attachment:
+        """The promise as the backend knows it."""
+        return Attachment(
+            name=promise.name,
+            uuid=promise.uuid,
+            target=self.target(promise.name),
+            device=promise.device,
+            root=promise.root,
+        )
+
+    def shown(self, promise: Promise) -> Attachment | None:
+        """The kernel's view: a healthy mount of exactly this volume at its target, or None."""
+        target, top = self.target(promise.name), None
+        for attachment in self.backend(promise).attachments():
+            if attachment.target == target:
+                top = attachment  # of several on one another, a path leads to the last
+        return top if top and shows(promise, top) else None
+
+    def occupants(self, promise: Promise) -> Sequence[Occupant]:
+        """Who has the volume mounted outside this service, says the kernel."""
+        return self.backend(promise).occupants([self.of(promise)]).get(promise.name, ())
+
+    def record(self, promise: Promise, event: Event, **changes: str) -> Promise:
+        """Write the step that `event` makes, and return the new row. An intent that cannot be
+        written raises; an outcome is a fact, and is written as soon as the disk lets us."""
+
+        def step(current: Promise | None) -> Promise:
+            base = current if current and current.uuid == promise.uuid else promise
+            return replace(base, entry=base.entry.step(event), **changes)
+
+        write = self._ledger.change if event in INTENTS else self._ledger.note
+        return write(promise.name, step)
+
+    def attach(self, volume: Volume[Any], promise: Promise) -> Promise:
+        """Attach and prove. When it raises, nothing is mounted, or the intent stays in the ledger
+        and the keeper takes it from there; so it does for a volume that was held, because its
+        holders may still have the files."""
+        promise = self.record(promise, Event.ATTACH)
+        backend = self.backend(promise)
+        try:
+            attachment = backend.attach(volume, self.target(volume.name), claim=None)
+        except KedgeError:
+            self._failed(promise)
+            raise
+        shown = self._proven(promise, attachment)
+        return self.record(promise, Event.ATTACHED, device=shown.device, root=shown.root)
+
+    def _proven(self, promise: Promise, attachment: Attachment) -> Attachment:
+        try:
+            if shown := self.shown(promise):
+                return shown
+        except KedgeError:
+            self._undo(promise, attachment)
+            raise
+        self._undo(promise, attachment)
+        raise HostError(
+            f"volume {promise.name} was attached but is not mounted at {attachment.target}; "
+            "run `kedge doctor`"
+        )
+
+    def _undo(self, promise: Promise, attachment: Attachment) -> None:
+        try:
+            self.backend(promise).detach(attachment)
+        except KedgeError as error:
+            log.warning("volume %s is not detached yet: %s", promise.name, error)
+            return  # the intent stays: something may be mounted
+        self._failed(promise)
+
+    def _failed(self, promise: Promise) -> None:
+        current = self._ledger.get(promise.name)
+        if current is None or not current.entry.holders:
+            self.record(promise, Event.FAILED)
+
+    def release(self, promise: Promise) -> None:
+        """Detach what no mount ID holds. InUse, naming them, while processes have it mounted;
+        what the backend raises when it refuses: then the intent stays for the next try."""
+        self._must_be_free(promise)
+        self._detach(promise)
+
+    def let_go(self, name: str) -> None:
+        """Bring the volume to rest so that it can be removed. InUse while a process has it
+        mounted, or when it was mounted a moment ago; references that Docker forgot to drop do
+        not count."""
+        promise = self._ledger.get(name)
+        if promise is None or promise.entry.state not in LET_GO:
+            return
+        self._must_be_free(promise)
+        age = self._clock() - self.mounted_at.get(name, float("-inf"))
+        if promise.entry.holders and age < JUST_MOUNTED:
+            raise InUse(f"volume {name} was mounted {age:.0f} s ago; stop its container first")
+        self._detach(self.abandon(promise))
+
+    def abandon(self, promise: Promise) -> Promise:
+        """Drop all references: the kernel has shown that nobody is behind them."""
+
+        def step(current: Promise | None) -> Promise:
+            if current is None:
+                return promise.holding(Entry(State.DETACHED))
+            return current.holding(current.entry.abandon())
+
+        return self._ledger.note(promise.name, step)
+
+    def _must_be_free(self, promise: Promise) -> None:
+        if users := self.occupants(promise):
+            raise InUse(f"volume {promise.name} is in use by {describe(users)}; stop them first")
+
+    def _detach(self, promise: Promise) -> None:
+        promise = self.record(promise, Event.DETACH)
+        self.backend(promise).detach(self.of(promise))
+        self.record(promise, Event.DETACHED)
+        self.usage.pop(promise.name, None)
+        self.mounted_at.pop(promise.name, None)
+
+
+def shows(promise: Promise, attachment: Attachment | None) -> bool:
+    """Whether `attachment` is a healthy mount of the promised volume."""
+    return attachment is not None and attachment.healthy and attachment.uuid == promise.uuid
+
+
+def describe(users: Sequence[Occupant]) -> str:
+    """`container 3f2a91c07d5e (mysqld, pid 812)`, at most three of them."""
+    words = [
+        f"container {user.container[:12]} ({user.command}, pid {user.pid})"
+        if user.container
+        else f"{user.command} (pid {user.pid})"
+        for user in users[:3]
+    ]
+    more = len(users) - len(words)
+    return ", ".join(words) + (f" and {more} more" if more > 0 else "")
