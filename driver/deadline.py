@@ -13,6 +13,9 @@ from backends.errors import DeadlineExceeded
 
 T = TypeVar("T")
 
+PATIENCE = 0.9
+"""The part of the time that is left that may be spent on waiting."""
+
 
 class Call(Generic[T]):
     """One request being worked on."""
@@ -30,6 +33,10 @@ class Call(Generic[T]):
     def remaining(self) -> float:
         """Seconds until the caller gives up; never negative."""
         return max(0.0, self._end - self._clock())
+
+    def patience(self) -> float:
+        """How long to wait for something else: the caller shall still hear that it did not come."""
+        return self.remaining() * PATIENCE
 
     def settle(self) -> bool:
         """Called by the work before its last, visible step: True when the caller will take the

@@ -8,7 +8,7 @@ exists. None of them alone is believed:
     removing           -                        finished if the storage had begun, else undone
     attaching          our mount                attached
     attached           our mount                kept, with its holders
-    detaching          our mount, no occupants  detached
+    detaching          our mount                detached, unless processes have it
     any of the three   no mount, occupants      mounted again: containers outlived the service
     any of the three   no mount, no occupants   at rest; its holders died with their engine
     nothing            our mount                adopted without holders; the keeper lets it go
@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any
 
 from backends.base import Attachment
-from backends.errors import Busy, KedgeError, NotFound
+from backends.errors import Busy, InUse, KedgeError, NotFound
 from driver.attachments import LET_GO, describe, shows
 from driver.complaints import Complaints
 from driver.ledger import Promise
@@ -102,7 +102,7 @@ class Recovery:
         subject = f"volume {name}"
         try:
             self._volumes.bounded(f"{doing} {subject}", locked, seconds=self._seconds)
-        except Busy:
+        except (Busy, InUse):  # in good hands; it is looked at again
             return
         except KedgeError as error:
             self._complaints.trouble(subject, error)
@@ -119,9 +119,9 @@ class Recovery:
             return
         elif not shows(promise, shown):
             self._not_mounted(promise)
-        elif state is State.DETACHING and not attachments.occupants(promise):
+        elif state is State.DETACHING:
             attachments.release(promise)
-        elif state is not State.ATTACHED and shown:
+        elif state is State.ATTACHING and shown:
             promise = attachments.record(promise, Event.ATTACH)
             attachments.record(promise, Event.ATTACHED, device=shown.device, root=shown.root)
 

@@ -8,7 +8,7 @@ once; nothing is half applied.
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -128,10 +128,10 @@ def load(paths: Paths, environ: Mapping[str, str], hostname: str) -> Settings:
 
 def _document(path: Path, problems: list[str]) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         problems.append(f"cannot be read: {error}")
         return {}
 
@@ -164,15 +164,21 @@ def _profile(name: str, table: dict[str, Any], paths: Paths, problems: list[str]
     return Profile(
         name=name,
         backend=backend,
-        settings=MappingProxyType({key: _text(value) for key, value in table.items()}),
-        defaults=MappingProxyType({key: _text(value) for key, value in defaults.items()}),
+        settings=_texts(name, table, problems),
+        defaults=_texts(f"{name}.defaults", defaults, problems),
     )
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+def _texts(where: str, table: Mapping[str, Any], problems: list[str]) -> Mapping[str, str]:
+    texts = {}
+    for key, value in table.items():
+        if isinstance(value, bool):
+            texts[key] = "true" if value else "false"
+        elif isinstance(value, str | int | float):
+            texts[key] = str(value)
+        else:
+            problems.append(f"profile {where}: {key} is neither text nor a number")
+    return MappingProxyType(texts)
 
 
 def _seconds(text: str, problems: list[str]) -> float:
@@ -184,13 +190,20 @@ def _seconds(text: str, problems: list[str]) -> float:
 
 
 def _inconsistencies(settings: Settings) -> list[str]:
-    found = []
+    found = [
+        f"KEDGE_{each.name.upper()}={path} is not an absolute path"
+        for each in fields(settings.paths)
+        if not (path := getattr(settings.paths, each.name)).is_absolute()
+    ]
     if settings.log_level not in LOG_LEVELS:
         found.append(f"log_level={settings.log_level!r} is not one of {', '.join(LOG_LEVELS)}")
     if not 1 <= settings.call_seconds <= 29:
         found.append("call_seconds must lie between 1 and 29: Docker gives up after 30")
     if not _NODE_NAME.fullmatch(settings.node) or len(settings.node) > MAX_LENGTH:
-        found.append(f"node={settings.node!r} is not a name; use letters, digits, '_', '.', '-'")
+        found.append(
+            f"node={settings.node!r} is not a name; set node or KEDGE_NODE "
+            "to letters, digits, '_', '.', '-'"
+        )
     if settings.profiles and settings.default_backend not in settings.profiles:
         found.append(
             f"default_backend={settings.default_backend!r} is not a profile; "

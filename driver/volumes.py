@@ -164,12 +164,12 @@ class Volumes:
     # -- the work --------------------------------------------------------------------------
 
     def _await_ready(self, call: Call[Any]) -> None:
-        if not self.ready.wait(call.remaining()):
+        if not self.ready.wait(call.patience()):
             raise Unavailable("kedge is starting; try again")
 
     def _find(self, name: str, call: Call[Known]) -> Known:
         self._await_ready(call)
-        if not self._lookups.acquire(timeout=call.remaining()):
+        if not self._lookups.acquire(timeout=call.patience()):
             raise Unavailable(f"volume {name} cannot be looked up: the storage does not answer")
         try:
             return self._resolve(name)
@@ -190,7 +190,7 @@ class Volumes:
             raise InvalidOptions(
                 f"volume {name}", [f"backend={profile[:60]!r} is not a profile; there are: {valid}"]
             )
-        with self.locks.hold(name, "creating", call.remaining()):
+        with self.locks.hold(name, "creating", call.patience()):
             if known := self._existing(name, profile):
                 self._must_agree(known, profile if "backend" in options else None, wanted)
                 return
@@ -245,7 +245,7 @@ class Volumes:
 
     def _mount(self, name: str, mount_id: str, call: Call[Path]) -> Path:
         self._await_ready(call)
-        with self.locks.hold(name, "mounting", call.remaining()):
+        with self.locks.hold(name, "mounting", call.patience()):
             promise = self._attached(self._resolve(name))
             self.attachments.mounted_at[name] = self._clock()
             if call.settle():
@@ -282,14 +282,14 @@ class Volumes:
     def _rest(self, name: str, call: Call[None]) -> None:
         """Detach if nobody holds the volume any more."""
         self._await_ready(call)
-        with self.locks.hold(name, "unmounting", call.remaining()):
+        with self.locks.hold(name, "unmounting", call.patience()):
             promise = self.ledger.get(name)
             if promise and promise.entry.state in LET_GO and not promise.entry.holders:
                 self.attachments.release(promise)
 
     def _remove(self, name: str, call: Call[None]) -> None:
         self._await_ready(call)
-        with self.locks.hold(name, "removing", call.remaining()):
+        with self.locks.hold(name, "removing", call.patience()):
             if self._finished_removal(name):
                 return
             known = self._resolve(name)

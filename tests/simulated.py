@@ -1,0 +1,142 @@
+"""A node whose storage and kernel are simulated: the service on it can be killed and started."""
+
+import itertools
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from backends.base import Backend, Context, Occupant
+from backends.memory import Kernel, MemoryBackend, MemorySettings, World, world
+from driver.keeper import Pace, Tender, Watcher
+from driver.ledger import Ledger
+from driver.settings import Paths, Profile, Settings
+from driver.volumes import Volumes
+
+CREATED = "2026-01-02T03:04:05Z"
+_worlds = itertools.count()
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+class Node:
+    """One node. Storage and kernel outlive its service, the ledger's file too."""
+
+    def __init__(
+        self,
+        home: Path,
+        profiles: Sequence[str] = ("prod",),
+        *,
+        call_seconds: float = 5.0,
+        defaults: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.clock = Clock()
+        self.paths = Paths(
+            config=home / "kedge.toml",
+            data=home / "data",
+            mounts=home / "mounts",
+            socket=home / "kedge.sock",
+            admin_socket=home / "admin.sock",
+            docker_root=home / "docker",
+        )
+        self.settings = Settings(
+            paths=self.paths,
+            node="here",
+            log_level="info",
+            default_backend=profiles[0],
+            call_seconds=call_seconds,
+            profiles=MappingProxyType({p: Profile(p, "memory", {}, defaults) for p in profiles}),
+        )
+        self.worlds: dict[str, World] = {}
+        self.names = {profile: f"test-{next(_worlds)}" for profile in profiles}
+        for profile, name in self.names.items():
+            self.worlds[profile] = world(name)
+        self._uuids = itertools.count(1)
+        self.start()
+
+    def start(self, *, ready: bool = True) -> Volumes:
+        """A new service on what is there."""
+        self.ledger = Ledger(self.paths.state / "ledger.db")
+        self.backends = {profile: self._backend(profile) for profile in self.names}
+        self.volumes = Volumes(
+            self.settings,
+            self.backends,
+            self.ledger,
+            clock=self.clock,
+            now=lambda: CREATED,
+            new_uuid=lambda: uuid.UUID(int=next(self._uuids)),
+        )
+        pace = Pace(each=self.settings.call_seconds)
+        self.tenders = {p: Tender(self.volumes, p, pace, self.clock) for p in self.names}
+        self.watchers = {p: Watcher(self.volumes, p) for p in self.names}
+        if ready:
+            self.round()
+            self.volumes.ready.set()
+        return self.volumes
+
+    def _backend(self, profile: str) -> Backend[Any, Any]:
+        context = Context(profile, "here", self.paths.mounts, self.paths.state / profile)
+        return MemoryBackend(MemorySettings(world=self.names[profile]), context)
+
+    def round(self) -> None:
+        """Every keeper's work, once."""
+        for tender in self.tenders.values():
+            tender.round()
+        for watcher in self.watchers.values():
+            watcher.round()
+
+    def rounds(self, seconds: float, every: float = 2.0) -> None:
+        """The keepers' work for so long."""
+        for _ in range(int(seconds / every)):
+            self.clock.sleep(every)
+            self.round()
+
+    def reboot(self) -> Volumes:
+        """Power off and on: no mounts, no processes."""
+        for one in self.worlds.values():
+            one.kernels["here"].mounts.clear()
+            one.kernels["here"].occupants.clear()
+        return self.start()
+
+    @property
+    def world(self) -> World:
+        """The first profile's world."""
+        return next(iter(self.worlds.values()))
+
+    @property
+    def kernel(self) -> Kernel:
+        """This node's kernel, as the first profile sees it."""
+        return self.world.kernels["here"]
+
+    def uuid_of(self, name: str) -> str:
+        """The volume's, from the storage."""
+        return next(iter(self.backends.values())).get(name).uuid
+
+    def run(self, name: str, container: str = "c" * 64) -> Callable[[], None]:
+        """A process that has the volume mounted; call the result to end it."""
+        occupants = self.kernel.occupants[self.uuid_of(name)]
+        process = Occupant(4000 + len(occupants), "mysqld", container)
+        occupants.append(process)
+        return lambda: occupants.remove(process)
+
+    def mounted(self, name: str) -> bool:
+        """Whether the kernel has exactly this volume at its target."""
+        mount = self.kernel.mounts.get(self.paths.mounts / name)
+        return mount is not None and mount.healthy and mount.uuid == self.uuid_of(name)
+
+    def holders(self, name: str) -> Mapping[str, int] | None:
+        """The references in the ledger; None when the volume has no row."""
+        promise = self.ledger.get(name)
+        return None if promise is None else dict(promise.entry.holders)

@@ -1,0 +1,594 @@
+"""The service on a simulated node: one test for each promise of its verbs."""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.base import Volume
+from backends.errors import (
+    Busy,
+    DeadlineExceeded,
+    Exists,
+    HostError,
+    InUse,
+    InvalidName,
+    InvalidOptions,
+    KedgeError,
+    NoSpace,
+    NotFound,
+    Unavailable,
+)
+from backends.memory import SimulatedMount
+from driver import ledger_file
+from driver.ledger import Promise
+from driver.lifecycle import Entry, State
+from tests.simulated import Node
+
+ID = "a" * 64
+OTHER = "b" * 64
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
+
+
+@pytest.fixture
+def hasty(tmp_path: Path) -> Node:
+    """Its calls end after a moment."""
+    return Node(tmp_path, call_seconds=0.05)
+
+
+def joined() -> None:
+    """Wait for the work that abandoned calls left behind."""
+    for thread in threading.enumerate():
+        if " volume " in thread.name:
+            thread.join(10)
+
+
+def state(node: Node, name: str) -> State | None:
+    promise = node.ledger.get(name)
+    return promise.entry.state if promise else None
+
+
+# -- create --------------------------------------------------------------------------------
+
+
+def test_create_makes_a_volume_that_is_found(node: Node) -> None:
+    node.volumes.create("db", {"size": "1G"})
+    assert node.volumes.get("db").status["size"] == "1G"
+    assert [view.name for view in node.volumes.list()] == ["db"]
+    assert node.ledger.promises() == {}
+
+
+def test_create_again_with_what_it_has_is_nothing_to_do(node: Node) -> None:
+    node.volumes.create("db", {"size": "1G"})
+    before = node.uuid_of("db")
+    node.volumes.create("db", {})
+    node.volumes.create("db", {"size": "1024M", "backend": "prod"})
+    assert node.uuid_of("db") == before
+
+
+def test_create_with_other_options_names_every_difference(tmp_path: Path) -> None:
+    node = Node(tmp_path, ["prod", "spare"])
+    node.volumes.create("db", {"size": "1G", "mode": "0700"})
+    with pytest.raises(Exists, match=r"size is 1G, not 2G.*mode is 0700, not 0755"):
+        node.volumes.create("db", {"size": "2G", "mode": "0755"})
+    with pytest.raises(Exists, match="backend is prod, not spare"):
+        node.volumes.create("db", {"backend": "spare"})
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"sice": "1G"}, "did you mean size"),
+        ({"size": "big", "uid": "-1"}, r"size='big'.*uid='-1'"),
+        ({"backend": "nowhere"}, "backend='nowhere' is not a profile; there are: prod"),
+        ({"access": "shred"}, "single|shared"),
+    ],
+)
+def test_create_refuses_wrong_options_and_leaves_nothing(
+    node: Node, options: dict[str, str], words: str
+) -> None:
+    with pytest.raises(InvalidOptions, match=words):
+        node.volumes.create("db", options)
+    assert node.ledger.promises() == {}
+    with pytest.raises(NotFound):
+        node.volumes.get("db")
+
+
+def test_defaults_of_the_profile_yield_to_the_user(tmp_path: Path) -> None:
+    node = Node(tmp_path, defaults={"mode": "0700", "size": "2G"})
+    node.volumes.create("db", {"size": "1G"})
+    shown = node.volumes.get("db").status
+    assert (shown["mode"], shown["size"]) == ("0700", "1G")
+
+
+def test_a_create_that_fails_leaves_no_record(node: Node) -> None:
+    node.world.capacity = 0
+    with pytest.raises(NoSpace):
+        node.volumes.create("db", {})
+    assert node.ledger.promises() == {}
+
+
+def test_create_does_not_believe_memory_about_a_volume_removed_elsewhere(node: Node) -> None:
+    node.volumes.create("db", {})
+    first = node.uuid_of("db")
+    node.backends["prod"].remove(node.backends["prod"].get("db"))
+    node.volumes.create("db", {})
+    assert node.uuid_of("db") != first
+    node.volumes.mount("db", ID)
+    assert node.mounted("db")
+
+
+def test_create_waits_for_an_earlier_volume_of_the_name_that_is_still_mounted(node: Node) -> None:
+    """Another node removed it; here a container still has the old files."""
+    node.volumes.create("db", {})
+    node.volumes.mount("db", ID)
+    old = node.uuid_of("db")
+    end = node.run("db")
+    node.backends["prod"].remove(node.backends["prod"].get("db"))
+    with pytest.raises(InUse, match=r"mysqld, pid 4000"):
+        node.volumes.create("db", {})
+    assert state(node, "db") is State.ATTACHED
+    end()
+    node.clock.sleep(10)
+    node.volumes.create("db", {})
+    assert old not in {mount.uuid for mount in node.kernel.mounts.values()}
+    node.volumes.mount("db", OTHER)
+    assert node.mounted("db")
+    assert node.holders("db") == {OTHER: 1}
+
+
+def test_hostile_names_never_reach_a_backend(node: Node) -> None:
+    reached: list[str] = []
+    for verb in ("create", "get", "attach", "remove", "detach"):
+        node.world.before[verb] = partial(reached.append, verb)
+    for name in ["../x", "", "a/b", "x\0", "é", "a" * 129, ".hidden", "-", "a\n", "\udc80"]:
+        for call in (
+            lambda name=name: node.volumes.create(name, {}),
+            lambda name=name: node.volumes.remove(name),
+            lambda name=name: node.volumes.mount(name, ID),
+            lambda name=name: node.volumes.unmount(name, ID),
+            lambda name=name: node.volumes.get(name),
+        ):
+            with pytest.raises(InvalidName):
+                call()
+    assert reached == []
+
+
+# -- mount and unmount ---------------------------------------------------------------------
+
+
+def test_mount_attaches_once_and_counts_every_reference(node: Node) -> None:
+    node.volumes.create("db", {})
+    assert node.volumes.mount("db", ID) == node.paths.mounts / "db"
+    node.volumes.mount("db", OTHER)
+    node.volumes.mount("db", ID)  # docker cp on a running container
+    assert node.holders("db") == {ID: 2, OTHER: 1}
+    node.volumes.unmount("db", ID)
+    node.volumes.unmount("db", OTHER)
+    assert node.mounted("db")
+    node.volumes.unmount("db", ID)
+    assert node.kernel.mounts == {}
+    assert node.ledger.promises() == {}
+
+
+def test_mount_of_what_is_certainly_not_there(node: Node) -> None:
+    with pytest.raises(NotFound):
+        node.volumes.mount("db", ID)
+
+
+def test_unmount_of_unknown_ids_and_volumes_is_no_error(node: Node) -> None:
+    node.volumes.unmount("nothing", ID)
+    node.volumes.create("db", {})
+    node.volumes.unmount("db", ID)
+    node.volumes.mount("db", ID)
+    node.volumes.unmount("db", OTHER)
+    assert node.holders("db") == {ID: 1}
+    assert node.mounted("db")
+
+
+def test_a_lost_mount_is_noticed_and_made_again(node: Node) -> None:
+    node.volumes.create("db", {})
+    node.volumes.mount("db", ID)
+    node.kernel.mounts.clear()
+    node.volumes.mount("db", OTHER)
+    assert node.mounted("db")
+    assert node.holders("db") == {ID: 1, OTHER: 1}
+
+
+def test_a_dead_mount_is_made_again(node: Node) -> None:
+    node.volumes.create("db", {})
+    target = node.volumes.mount("db", ID)
+    node.kernel.mounts[target] = SimulatedMount(node.uuid_of("db"), healthy=False)
+    node.volumes.mount("db", OTHER)
+    assert node.mounted("db")
+
+
+def test_mount_never_answers_a_path_where_another_volume_is(node: Node) -> None:
+    node.volumes.create("db", {})
+    target = node.volumes.mount("db", ID)
+    node.kernel.mounts[target] = SimulatedMount("another")
+    with pytest.raises(HostError):
+        node.volumes.mount("db", OTHER)
+    assert node.holders("db") == {ID: 1}
+
+
+def test_mount_is_refused_when_the_kernel_does_not_show_it(node: Node) -> None:
+    """A backend may believe it has attached; only the mount table counts."""
+    node.volumes.create("db", {})
+    lost = node.backends["prod"].attach
+
+    def attach_and_lose(volume: Volume[Any], target: Path, **others: object) -> object:
+        attachment = lost(volume, target, claim=None)
+        node.kernel.mounts.clear()
+        return attachment
+
+    node.backends["prod"].attach = attach_and_lose  # type: ignore[assignment,method-assign]
+    with pytest.raises(HostError, match=r"attached but is not mounted.*kedge doctor"):
+        node.volumes.mount("db", ID)
+    assert node.ledger.promises() == {}
+
+
+def test_a_proof_that_cannot_be_had_leaves_no_mount_without_a_record(node: Node) -> None:
+    node.volumes.create("db", {})
+    node.world.fail("attachments", HostError("no /proc"))
+    with pytest.raises(HostError, match="no /proc"):
+        node.volumes.mount("db", ID)
+    assert node.kernel.mounts == {}
+    assert node.ledger.promises() == {}
+
+
+def test_a_proof_that_fails_and_cannot_be_undone_leaves_the_intent(node: Node) -> None:
+    node.volumes.create("db", {})
+    node.world.fail("attachments", HostError("no /proc"))
+    node.world.fail("detach", HostError("stuck"))
+    with pytest.raises(HostError, match="no /proc"):
+        node.volumes.mount("db", ID)
+    assert state(node, "db") is State.ATTACHING
+    node.world.heal()
+    node.rounds(10)
+    assert node.kernel.mounts == {}
+    assert node.ledger.promises() == {}
+
+
+def test_a_mount_that_fails_while_held_keeps_the_references(node: Node) -> None:
+    node.volumes.create("db", {})
+    node.volumes.mount("db", ID)
+    node.kernel.mounts.clear()
+    node.world.fail("attach", Unavailable("storage away"))
+    with pytest.raises(Unavailable):
+        node.volumes.mount("db", OTHER)
+    assert node.holders("db") == {ID: 1}
+    node.world.heal()
+    node.round()
+    assert node.mounted("db")
+
+
+def test_unmount_leaves_a_volume_that_a_process_has_mounted(node: Node) -> None:
+    node.volumes.create("db", {})
+    node.volumes.mount("db", ID)
+    end = node.run("db")
+    node.volumes.unmount("db", ID)
+    assert node.mounted("db")
+    assert node.holders("db") == {}
+    end()
+    node.rounds(10)
+    assert node.kernel.mounts == {}
+
+
+@pytest.mark.parametrize("verb", ["detach", "occupants"])
+def test_unmount_drops_its_reference_though_the_storage_refuses(node: Node, verb: str) -> None:
+    """Docker takes an error for "warn and never try again": the answer is yes, the rest is ours."""
+    node.volumes.create("db", {})
+    node.volumes.mount("db", ID)
+    node.world.fail(verb, HostError("target is busy"))
+    node.volumes.unmount("db", ID)
+    assert node.holders("db") == {}
+    node.world.heal()
+    node.rounds(10)
+    assert node.kernel.mounts == {}
+    assert node.ledger.promises() == {}
+
+
+def test_unmount_drops_its_reference_while_a_mount_hangs(hasty: Node) -> None:
+    """The hanging Mount has the volume's lock; no Unmount is ever repeated."""
+    hasty.volumes.create("db", {})
+    hasty.volumes.mount("db", ID)
+    hasty.kernel.mounts.clear()
+    storage = hasty.world.block("get")
+    with pytest.raises(DeadlineExceeded):
+        hasty.volumes.mount("db", OTHER)
+    hasty.volumes.unmount("db", ID)
+    assert hasty.holders("db") == {}
+    hasty.world.heal()
+    storage.set()
+    joined()
+    assert hasty.holders("db") == {}
+    hasty.rounds(10)
+    assert hasty.kernel.mounts == {}
+
+
+def test_unmount_drops_its_reference_before_the_service_is_ready(hasty: Node) -> None:
+    hasty.volumes.create("db", {})
+    hasty.volumes.mount("db", ID)
+    hasty.start(ready=False)
+    hasty.volumes.unmount("db", ID)
+    assert hasty.holders("db") == {}
+
+
+def test_an_abandoned_mount_counts_no_reference(hasty: Node) -> None:
+    hasty.volumes.create("db", {})
+    storage = hasty.world.block("attach")
+    with pytest.raises(DeadlineExceeded, match="mounting volume db takes too long"):
+        hasty.volumes.mount("db", ID)
+    with pytest.raises(Busy, match="volume db is busy: mounting since"):
+        hasty.volumes.remove("db")
+    hasty.world.heal()
+    storage.set()
+    joined()
+    assert hasty.mounted("db")
+    assert hasty.holders("db") == {}
+    hasty.rounds(10)
+    assert hasty.kernel.mounts == {}
+
+
+def test_volumes_do_not_wait_for_each_other(hasty: Node) -> None:
+    hasty.volumes.create("stuck", {})
+    hasty.volumes.create("db", {})
+    storage = hasty.world.block("attach")
+    with pytest.raises(DeadlineExceeded):
+        hasty.volumes.mount("stuck", ID)
+    hasty.world.heal()
+    hasty.volumes.mount("db", ID)
+    storage.set()
+    joined()
+
+
+def test_mount_of_a_volume_that_was_replaced_elsewhere(node: Node) -> None:
+    """Idle here under its old uuid: let go, and the new one is mounted."""
+    node.volumes.create("db", {})
+    node.volumes.mount("db", ID)
+    backend = node.backends["prod"]
+    backend.remove(backend.get("db"))
+    node.clock.sleep(10)
+    other = Node.start(node)
+    other.create("db", {})
+    node.volumes.mount("db", OTHER)
+    assert node.mounted("db")
+    assert node.holders("db") == {OTHER: 1}
+
+
+# -- a ledger that cannot be written -------------------------------------------------------
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Call it, and the ledger's disk is full."""
+
+    def refuse(*_: object) -> None:
+        raise NoSpace("the ledger cannot be written: its disk is full; make room")
+
+    return lambda: monkeypatch.setattr(ledger_file.LedgerFile, "put", refuse)
+
+
+def test_with_a_full_disk_mount_fails_with_a_sentence(node: Node, full: Callable[[], None]) -> None:
+    node.volumes.create("db", {})
+    full()
+    with pytest.raises(NoSpace, match="its disk is full"):
+        node.volumes.mount("db", ID)
+    assert node.kernel.mounts == {}
+    assert node.ledger.promises() == {}
+
+
+def test_with_a_full_disk_a_second_mount_fails_too(node: Node, full: Callable[[], None]) -> None:
+    node.volumes.create("db", {})
+    node.volumes.mount("db", ID)
+    full()
+    with pytest.raises(NoSpace):
+        node.volumes.mount("db", OTHER)
+    assert node.holders("db") == {ID: 1}
+
+
+def test_with_a_full_disk_unmount_lets_go(node: Node, full: Callable[[], None]) -> None:
+    node.volumes.create("db", {})
+    node.volumes.mount("db", ID)
+    full()
+    node.volumes.unmount("db", ID)
+    assert node.kernel.mounts == {}
+    assert node.ledger.promises() == {}
+
+
+def test_with_a_full_disk_nothing_is_created_or_removed(
+    node: Node, full: Callable[[], None]
+) -> None:
+    node.volumes.create("db", {})
+    full()
+    with pytest.raises(NoSpace):
+        node.volumes.create("web", {})
+    with pytest.raises(NoSpace):
+        node.volumes.remove("db")
+    assert [view.name for view in node.volumes.list()] == ["db"]
+    assert node.uuid_of("db")
+
+
+# -- remove --------------------------------------------------------------------------------
+
+
+def test_remove_and_it_is_gone(node: Node) -> None:
+    node.volumes.create("db", {})
+    node.volumes.remove("db")
+    with pytest.raises(NotFound):
+        node.volumes.get("db")
+    with pytest.raises(NotFound):
+        node.volumes.remove("db")
+    assert node.volumes.list() == []
+
+
+def test_remove_names_who_has_it(node: Node) -> None:
+    node.volumes.create("db", {})
+    node.volumes.mount("db", ID)
+    node.run("db", "3f2a91c07d5e" + "0" * 52)
+    node.run("db", "")
+    with pytest.raises(InUse, match=r"container 3f2a91c07d5e \(mysqld, pid 4000\), mysqld \(pid"):
+        node.volumes.remove("db")
+    assert node.mounted("db")
+    assert node.holders("db") == {ID: 1}
+
+
+def test_remove_right_after_mount_waits_for_the_container(node: Node) -> None:
+    node.volumes.create("db", {})
+    node.volumes.mount("db", ID)
+    with pytest.raises(InUse, match="mounted 0 s ago"):
+        node.volumes.remove("db")
+    node.clock.sleep(6)
+    node.volumes.remove("db")  # the reference is one that Docker forgot
+    assert node.kernel.mounts == {}
+    assert node.ledger.promises() == {}
+
+
+def test_a_removal_that_the_storage_did_not_begin_is_undone(node: Node) -> None:
+    node.volumes.create("db", {})
+    node.world.fail("remove", Unavailable("away"))
+    with pytest.raises(Unavailable):
+        node.volumes.remove("db")
+    assert node.ledger.promises() == {}
+    node.volumes.mount("db", ID)
+    assert node.mounted("db")
+
+
+def begun_removal(node: Node) -> None:
+    """The storage has forgotten the volume but not deleted its data."""
+    node.volumes.create("db", {})
+
+    def stop(what: str) -> None:
+        if what.startswith("delete ") and "/" not in what:
+            raise Unavailable("away")
+
+    node.world.effect = stop
+    with pytest.raises(Unavailable):
+        node.volumes.remove("db")
+    assert state(node, "db") is State.REMOVING
+    node.world.effect = lambda _: None
+
+
+def test_a_removal_that_was_begun_reads_as_gone_and_is_finished_by_the_keeper(node: Node) -> None:
+    begun_removal(node)
+    with pytest.raises(NotFound):
+        node.volumes.get("db")
+    assert node.world.files
+    node.round()
+    assert node.ledger.promises() == {}
+    assert not node.world.files
+
+
+def test_a_removal_that_was_begun_is_finished_by_the_next(node: Node) -> None:
+    begun_removal(node)
+    node.volumes.remove("db")
+    assert node.ledger.promises() == {}
+    assert not node.world.files
+
+
+def test_a_removal_that_was_begun_does_not_hinder_a_new_volume(node: Node) -> None:
+    begun_removal(node)
+    node.volumes.create("db", {})
+    node.volumes.mount("db", ID)
+    assert node.mounted("db")
+    node.round()
+    assert node.mounted("db")
+    assert node.uuid_of("db")
+
+
+def test_remove_takes_the_volume_that_is_there_now(node: Node) -> None:
+    """Another node replaced it; the one of that name shall go."""
+    node.volumes.create("db", {})
+    backend = node.backends["prod"]
+    backend.remove(backend.get("db"))
+    known = node.volumes.inventory.find("db")
+    other = node.start()
+    other.create("db", {})
+    assert known is not None
+    other.inventory.add("prod", known.volume)
+    other.remove("db")
+    with pytest.raises(NotFound):
+        backend.get("db")
+
+
+# -- get and list --------------------------------------------------------------------------
+
+
+def test_get_and_list_never_ask_the_storage_about_what_is_known(node: Node) -> None:
+    node.volumes.create("db", {})
+    node.volumes.mount("db", ID)
+    for verb in ("get", "volumes", "attachments", "occupants", "usage"):
+        node.world.fail(verb, Unavailable("away"))
+    assert node.volumes.get("db").mountpoint == str(node.paths.mounts / "db")
+    assert [view.name for view in node.volumes.list()] == ["db"]
+
+
+def test_get_finds_what_another_node_has_just_made(node: Node) -> None:
+    node.volumes.create("db", {})
+    node.volumes.inventory.discard("db")
+    assert node.volumes.get("db").name == "db"
+
+
+def test_not_found_only_when_every_backend_is_certain(tmp_path: Path) -> None:
+    node = Node(tmp_path, ["prod", "spare"])
+    with pytest.raises(NotFound):
+        node.volumes.get("db")
+    node.worlds["spare"].fail("get", Unavailable("away"))
+    with pytest.raises(Unavailable, match=r"whether volume db exists is not known now \(spare"):
+        node.volumes.get("db")
+    node.worlds["spare"].fail("get", HostError("broken"))
+    with pytest.raises(Unavailable):
+        node.volumes.get("db")
+
+
+def test_get_while_starting_is_never_not_found(hasty: Node) -> None:
+    hasty.start(ready=False)
+    with pytest.raises(Unavailable):
+        hasty.volumes.get("db")
+    with pytest.raises(Unavailable):
+        hasty.volumes.list()
+
+
+def test_a_volume_of_a_profile_that_was_taken_from_the_settings_is_not_not_found(
+    node: Node,
+) -> None:
+    gone = Promise("db", "old-s3", "u", Entry(State.ATTACHED).hold(ID))
+    node.ledger.change("db", lambda _: gone)
+    for call in (
+        lambda: node.volumes.get("db"),
+        lambda: node.volumes.mount("db", ID),
+        lambda: node.volumes.remove("db"),
+        lambda: node.volumes.create("db", {}),
+    ):
+        with pytest.raises(Unavailable, match="belongs to profile old-s3, which is not in the"):
+            call()
+    node.volumes.unmount("db", ID)
+    assert node.holders("db") == {}
+
+
+def test_lookups_that_hang_do_not_collect_without_end(
+    hasty: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hasty.volumes, "_lookups", threading.BoundedSemaphore(2))
+    storage = hasty.world.block("get")
+    for number in range(5):
+        with pytest.raises(KedgeError):
+            hasty.volumes.get(f"v{number}")
+    hanging = [t for t in threading.enumerate() if t.name.startswith("looking for volume v")]
+    for thread in hanging[2:]:
+        thread.join(5)
+    assert sum(thread.is_alive() for thread in hanging) == 2
+    hasty.world.heal()
+    storage.set()
+    joined()
+    with suppress(NotFound):
+        hasty.volumes.get("v9")
