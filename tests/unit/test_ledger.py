@@ -250,7 +250,7 @@ def states_it_had() -> list[dict[str, Promise]]:
     return states
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data(), flip=st.integers(1, 255), which=st.sampled_from(["", "-wal"]))
 def test_flipped_bytes_never_make_up_a_promise(
     killed: Path,

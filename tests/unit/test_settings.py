@@ -171,7 +171,7 @@ def test_relative_paths_are_a_problem(paths: Paths) -> None:
     assert "KEDGE_DATA=data is not an absolute path" in refused.value.problems
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
         st.sampled_from(["node", "log_level", "profiles", "call_seconds", "x"]),
