@@ -68,6 +68,21 @@ def write_once(path: Path, content: bytes, *, temporary: str) -> bool:
     return link_into_place(new, path)
 
 
+def replace(path: Path, content: bytes) -> None:
+    """Make a file (mode 0600) say this, durably; a reader sees the old content or the new. The
+    caller keeps others from doing the same at the same time."""
+    new = path.with_name(f".new-{path.name}")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        sys.audit("kedge.write", str(new))
+        os.write(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    new.rename(path)
+    sync_directory(path.parent)
+
+
 def link_into_place(new: Path, path: Path) -> bool:
     """Give a complete file its name, durably. False: the name was taken, and `new` is dropped."""
     try:
