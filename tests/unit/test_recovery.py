@@ -191,7 +191,7 @@ def test_one_lost_volume_does_not_keep_the_others_from_recovering(node: Node) ->
 
 
 def test_one_volume_that_hangs_does_not_keep_the_others_from_recovering(tmp_path: Path) -> None:
-    node = Node(tmp_path, call_seconds=0.05)
+    node = Node(tmp_path, each=0.3)
     for name in ("db", "web"):
         node.volumes.create(name, {})
         remembered(node, State.ATTACHED, name)

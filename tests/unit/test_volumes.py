@@ -38,12 +38,6 @@ def node(tmp_path: Path) -> Node:
     return Node(tmp_path)
 
 
-@pytest.fixture
-def hasty(tmp_path: Path) -> Node:
-    """Its calls end after a moment."""
-    return Node(tmp_path, call_seconds=0.05)
-
-
 def joined() -> None:
     """Wait for the work that abandoned calls left behind."""
     for thread in threading.enumerate():
@@ -297,56 +291,59 @@ def test_unmount_drops_its_reference_though_the_storage_refuses(node: Node, verb
     assert node.ledger.promises() == {}
 
 
-def test_unmount_drops_its_reference_while_a_mount_hangs(hasty: Node) -> None:
+def test_unmount_drops_its_reference_while_a_mount_hangs(node: Node) -> None:
     """The hanging Mount has the volume's lock; no Unmount is ever repeated."""
-    hasty.volumes.create("db", {})
-    hasty.volumes.mount("db", ID)
-    hasty.kernel.mounts.clear()
-    storage = hasty.world.block("get")
-    with pytest.raises(DeadlineExceeded):
-        hasty.volumes.mount("db", OTHER)
-    hasty.volumes.unmount("db", ID)
-    assert hasty.holders("db") == {}
-    hasty.world.heal()
+    node.volumes.create("db", {})
+    node.volumes.mount("db", ID)
+    node.kernel.mounts.clear()
+    storage = node.world.block("get")
+    with node.haste():
+        with pytest.raises(DeadlineExceeded):
+            node.volumes.mount("db", OTHER)
+        node.volumes.unmount("db", ID)
+    assert node.holders("db") == {}
+    node.world.heal()
     storage.set()
     joined()
-    assert hasty.holders("db") == {}
-    hasty.rounds(10)
-    assert hasty.kernel.mounts == {}
+    assert node.holders("db") == {}
+    node.rounds(10)
+    assert node.kernel.mounts == {}
 
 
-def test_unmount_drops_its_reference_before_the_service_is_ready(hasty: Node) -> None:
-    hasty.volumes.create("db", {})
-    hasty.volumes.mount("db", ID)
-    hasty.start(ready=False)
-    hasty.volumes.unmount("db", ID)
-    assert hasty.holders("db") == {}
+def test_unmount_drops_its_reference_before_the_service_is_ready(node: Node) -> None:
+    node.volumes.create("db", {})
+    node.volumes.mount("db", ID)
+    node.start(ready=False)
+    with node.haste():
+        node.volumes.unmount("db", ID)
+    assert node.holders("db") == {}
 
 
-def test_an_abandoned_mount_counts_no_reference(hasty: Node) -> None:
-    hasty.volumes.create("db", {})
-    storage = hasty.world.block("attach")
-    with pytest.raises(DeadlineExceeded, match="mounting volume db takes too long"):
-        hasty.volumes.mount("db", ID)
-    with pytest.raises(Busy, match="volume db is busy: mounting since"):
-        hasty.volumes.remove("db")
-    hasty.world.heal()
+def test_an_abandoned_mount_counts_no_reference(node: Node) -> None:
+    node.volumes.create("db", {})
+    storage = node.world.block("attach")
+    with node.haste(1):
+        with pytest.raises(DeadlineExceeded, match="mounting volume db takes too long"):
+            node.volumes.mount("db", ID)
+        with pytest.raises(Busy, match="volume db is busy: mounting since"):
+            node.volumes.remove("db")
+    node.world.heal()
     storage.set()
     joined()
-    assert hasty.mounted("db")
-    assert hasty.holders("db") == {}
-    hasty.rounds(10)
-    assert hasty.kernel.mounts == {}
+    assert node.mounted("db")
+    assert node.holders("db") == {}
+    node.rounds(10)
+    assert node.kernel.mounts == {}
 
 
-def test_volumes_do_not_wait_for_each_other(hasty: Node) -> None:
-    hasty.volumes.create("stuck", {})
-    hasty.volumes.create("db", {})
-    storage = hasty.world.block("attach")
-    with pytest.raises(DeadlineExceeded):
-        hasty.volumes.mount("stuck", ID)
-    hasty.world.heal()
-    hasty.volumes.mount("db", ID)
+def test_volumes_do_not_wait_for_each_other(node: Node) -> None:
+    node.volumes.create("stuck", {})
+    node.volumes.create("db", {})
+    storage = node.world.block("attach")
+    with node.haste(), pytest.raises(DeadlineExceeded):
+        node.volumes.mount("stuck", ID)
+    node.world.heal()
+    node.volumes.mount("db", ID)
     storage.set()
     joined()
 
@@ -550,12 +547,13 @@ def test_not_found_only_when_every_backend_is_certain(tmp_path: Path) -> None:
         node.volumes.get("db")
 
 
-def test_get_while_starting_is_never_not_found(hasty: Node) -> None:
-    hasty.start(ready=False)
-    with pytest.raises(Unavailable):
-        hasty.volumes.get("db")
-    with pytest.raises(Unavailable):
-        hasty.volumes.list()
+def test_get_while_starting_is_never_not_found(node: Node) -> None:
+    node.start(ready=False)
+    with node.haste():
+        with pytest.raises(Unavailable):
+            node.volumes.get("db")
+        with pytest.raises(Unavailable):
+            node.volumes.list()
 
 
 def test_a_volume_of_a_profile_that_was_taken_from_the_settings_is_not_not_found(
@@ -576,19 +574,19 @@ def test_a_volume_of_a_profile_that_was_taken_from_the_settings_is_not_not_found
 
 
 def test_lookups_that_hang_do_not_collect_without_end(
-    hasty: Node, monkeypatch: pytest.MonkeyPatch
+    node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hasty.volumes, "_lookups", threading.BoundedSemaphore(2))
-    storage = hasty.world.block("get")
+    monkeypatch.setattr(node.volumes, "_lookups", threading.BoundedSemaphore(2))
+    storage = node.world.block("get")
     for number in range(5):
-        with pytest.raises(KedgeError):
-            hasty.volumes.get(f"v{number}")
+        with node.haste(0.1), pytest.raises(KedgeError):
+            node.volumes.get(f"v{number}")
     hanging = [t for t in threading.enumerate() if t.name.startswith("looking for volume v")]
     for thread in hanging[2:]:
         thread.join(5)
     assert sum(thread.is_alive() for thread in hanging) == 2
-    hasty.world.heal()
+    node.world.heal()
     storage.set()
     joined()
     with suppress(NotFound):
-        hasty.volumes.get("v9")
+        node.volumes.get("v9")
