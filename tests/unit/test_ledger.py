@@ -250,7 +250,7 @@ def states_it_had() -> list[dict[str, Promise]]:
     return states
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), flip=st.integers(1, 255), which=st.sampled_from(["", "-wal"]))
 def test_flipped_bytes_never_make_up_a_promise(
     killed: Path,
@@ -283,7 +283,7 @@ def test_flipped_bytes_never_make_up_a_promise(
     shutil.rmtree(home)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), which=st.sampled_from(["", "-wal"]))
 def test_a_file_cut_short_never_makes_up_a_promise(
     killed: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, which: str

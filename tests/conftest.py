@@ -1,0 +1,12 @@
+"""For all tests: hypothesis tries the same examples every time, however slow the machine is.
+
+    HYPOTHESIS=long python -m pytest tests/state     # other examples, and many more of them
+"""
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("same", derandomize=True, deadline=None, database=None)
+settings.register_profile("long", deadline=None, max_examples=5_000, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS", "same"))
