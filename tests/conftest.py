@@ -1,6 +1,6 @@
 """For all tests: hypothesis tries the same examples every time, however slow the machine is.
 
-    HYPOTHESIS=long python -m pytest tests/state     # other examples, and many more of them
+`HYPOTHESIS=long python -m pytest tests/state` tries others, and many more of them.
 """
 
 import os
