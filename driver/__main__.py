@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -43,7 +44,7 @@ def serve(managed: bool) -> None:
     from driver.server import Server, prepare  # gunicorn: not for every `kedge ls`
 
     paths = _paths(managed)
-    prepare([paths.socket, paths.admin_socket])
+    prepare([paths.socket, paths.admin_socket], inherited="LISTEN_FDS" in os.environ)
     sys.argv = sys.argv[:1]  # gunicorn must not read ours
     Server(paths.socket, paths.admin_socket, lambda: compose(paths)).run()
 
@@ -78,7 +79,7 @@ def compose(paths: Paths) -> tuple[WSGIApplication, WSGIApplication]:
         return broken.app(str(problem)), broken.operator_app(str(problem))
     settings.paths.mounts.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(settings.paths.state / "ledger.db")
-    volumes = Volumes(settings, made, ledger, clock=time.monotonic, now=_now)
+    volumes = Volumes(settings, made, ledger, clock=time.monotonic, now=_now, new_uuid=uuid.uuid4)
     keeper = Keeper(volumes, Pace(), time.monotonic)
     keeper.start()
     atexit.register(ledger.close)

@@ -5,7 +5,6 @@ before the service is up and while it restarts. gunicorn's parent listens first 
 application is made in the worker, after the fork.
 """
 
-import os
 import resource
 import socket
 from collections.abc import Callable, Iterable
@@ -72,11 +71,12 @@ class Server(BaseApplication):
         return application
 
 
-def prepare(paths: Iterable[Path]) -> None:
-    """Before serving: room for file descriptors, and no stale socket where ours will be."""
+def prepare(paths: Iterable[Path], *, inherited: bool) -> None:
+    """Before serving: room for file descriptors, and no stale socket where ours will be, unless
+    the sockets are `inherited`."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    if os.environ.get("LISTEN_FDS"):
+    if inherited:
         return
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)

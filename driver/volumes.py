@@ -45,7 +45,7 @@ class Volumes:
         *,
         clock: Callable[[], float],
         now: Callable[[], str],
-        new_uuid: Callable[[], uuid.UUID] = uuid.uuid4,
+        new_uuid: Callable[[], uuid.UUID],
     ) -> None:
         self.settings = settings
         self.backends = backends

@@ -1,6 +1,7 @@
 """A node whose storage and kernel are simulated: the service on it can be killed and started."""
 
 import itertools
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,11 +14,19 @@ from backends.base import Backend, Context, Occupant
 from backends.memory import Kernel, MemoryBackend, MemorySettings, World, world
 from driver.keeper import Pace, Tender, Watcher
 from driver.ledger import Ledger
+from driver.lifecycle import State
 from driver.settings import Paths, Profile, Settings
 from driver.volumes import Volumes
 
 CREATED = "2026-01-02T03:04:05Z"
 _worlds = itertools.count()
+
+
+def joined() -> None:
+    """Wait for the work that abandoned calls left behind."""
+    for thread in threading.enumerate():
+        if " volume " in thread.name:
+            thread.join(10)
 
 
 class Clock:
@@ -147,6 +156,11 @@ class Node:
         """Whether the kernel has exactly this volume at its target."""
         mount = self.kernel.mounts.get(self.paths.mounts / name)
         return mount is not None and mount.healthy and mount.uuid == self.uuid_of(name)
+
+    def state(self, name: str) -> State | None:
+        """The state in the ledger; None when the volume has no row."""
+        promise = self.ledger.get(name)
+        return promise.entry.state if promise else None
 
     def holders(self, name: str) -> Mapping[str, int] | None:
         """The references in the ledger; None when the volume has no row."""

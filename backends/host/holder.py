@@ -176,6 +176,7 @@ class Holder:
                 return
 
     def heard(self, program: Program) -> None:
+        """The program said something through its gate, or closed it."""
         said = b""
         with contextlib.suppress(OSError):
             said = program.gate.recv(16) if program.gate else b""
@@ -193,6 +194,7 @@ class Holder:
             program.gate = None
 
     def gone(self, program: Program) -> None:
+        """The program ended."""
         lived = time.monotonic() - program.began
         served = program.state == "serving"
         code = program.ended()
@@ -210,6 +212,7 @@ class Holder:
             self.failed(f"failed with {code} after {lived:.1f} s")
 
     def failed(self, why: str) -> None:
+        """It did not come to serve; the next start waits longer."""
         self.last = why
         self.failures += 1
         self.due = time.monotonic() + _DELAYS[min(self.failures - 1, len(_DELAYS) - 1)]

@@ -12,7 +12,7 @@ from driver.complaints import Complaints
 from driver.keeper import Keeper, Pace
 from driver.ledger import Promise
 from driver.lifecycle import HOLDABLE, Entry, State
-from tests.simulated import Node
+from tests.simulated import Node, joined
 
 ID = "a" * 64
 OTHER = "b" * 64
@@ -36,11 +36,6 @@ def remembered(node: Node, state: State, name: str = "db") -> None:
 def mounted(node: Node, uuid: str | None = None, *, healthy: bool = True) -> None:
     mount = SimulatedMount(uuid or node.uuid_of("db"), healthy=healthy)
     node.kernel.mounts[node.paths.mounts / "db"] = mount
-
-
-def state(node: Node) -> State | None:
-    promise = node.ledger.get("db")
-    return promise.entry.state if promise else None
 
 
 MOUNTABLE = [State.ATTACHING, State.ATTACHED]
@@ -73,7 +68,7 @@ def test_a_removal_is_left_for_later_when_the_storage_cannot_be_asked(node: Node
     remembered(node, State.REMOVING)
     node.world.fail("get", Unavailable("away"))
     node.start()
-    assert state(node) is State.REMOVING
+    assert node.state("db") is State.REMOVING
     node.world.heal()
     node.round()
     assert node.ledger.promises() == {}
@@ -84,7 +79,7 @@ def test_what_is_mounted_is_attached_with_its_holders(node: Node, before: State)
     remembered(node, before)
     mounted(node)
     node.start()
-    assert state(node) is State.ATTACHED
+    assert node.state("db") is State.ATTACHED
     assert node.holders("db") == {ID: 2}
     node.volumes.unmount("db", ID)
     node.volumes.unmount("db", ID)
@@ -121,7 +116,7 @@ def test_containers_that_outlived_the_mount_get_it_again(
     node.run("db")
     node.start()
     assert node.mounted("db")
-    assert state(node) is State.ATTACHED
+    assert node.state("db") is State.ATTACHED
     assert node.holders("db") == {ID: 2}
 
 
@@ -137,7 +132,7 @@ def test_after_a_reboot_everything_is_at_rest(node: Node, before: State) -> None
 def test_a_mount_without_a_row_is_adopted_and_let_go(node: Node) -> None:
     mounted(node)
     node.start()
-    assert state(node) is State.ATTACHED
+    assert node.state("db") is State.ATTACHED
     assert node.holders("db") == {}
     node.rounds(10)
     assert node.kernel.mounts == {}
@@ -209,9 +204,7 @@ def test_one_volume_that_hangs_does_not_keep_the_others_from_recovering(tmp_path
     assert not node.mounted("db")
     assert {view.name for view in node.volumes.list()} == {"db", "web"}
     hang.set()
-    for thread in threading.enumerate():
-        if "volume db" in thread.name:
-            thread.join(10)
+    joined()
     node.round()
     assert node.mounted("db")
 
