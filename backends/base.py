@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
-from backends.claims import Claim
+from backends.claims import Claim, Stale
 from backends.options import Mode, Size, option
 from backends.records import Records
 
@@ -308,3 +308,29 @@ class Trash(Protocol):
 
     def purge(self, uuid: str) -> None:
         """Delete a trashed volume for good. Absent: does nothing."""
+
+
+@runtime_checkable
+class SelfFencing(Protocol):
+    """Implemented by backends whose storage does not keep a stale writer out, but whose node can
+    stop itself (`fencing=node`): before its lease can end, it cuts off every volume it writes."""
+
+    def cut_off(self, attachment: Attachment) -> None:
+        """Stop everybody on this node from writing to the volume, within a second or two and
+        without asking the storage. Once this returns, every write fails and nothing that was
+        written before and not yet sent will be. The attachment is unhealthy from then on; `attach`
+        covers it with a fresh one, `detach` takes it away. Not attached, or cut off already: does
+        nothing. HostError when it cannot be done for certain."""
+
+
+@runtime_checkable
+class Fences(Protocol):
+    """Implemented by backends whose storage keeps a stale writer out (`fencing=store`)."""
+
+    def fence_facts(self, volume: Volume[Any]) -> Mapping[str, str]:
+        """What another node will need to fence this one; written into the claim before this
+        node's first write. Never empty."""
+
+    def fence(self, volume: Volume[Any], stale: Sequence[Stale]) -> None:
+        """Make it impossible for these former holders to write to the volume ever again. Called
+        under the new claim and before `attach`; repeated after a crash."""

@@ -79,9 +79,15 @@ class InUse(KedgeError):
 
 
 class Claimed(InUse):
-    """Another node has the right to write the volume; the message names it and its lease age."""
+    """Another node has the right to write the volume; the message names it and its lease age.
+
+    `retry_after`: in so many seconds the lease may be over; None when only a release helps."""
 
     code = "claimed"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class NotSupported(KedgeError):

@@ -8,12 +8,14 @@ import atexit
 import logging
 import os
 import platform
+import secrets
 import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from wsgiref.types import WSGIApplication
 
 import click
@@ -23,6 +25,10 @@ from backends.base import Backend, Context
 from backends.errors import Invalid, InvalidOptions, KedgeError
 from backends.options import OptionHelp, describe, parse
 from driver import cli
+
+if TYPE_CHECKING:
+    from driver.ownership import Ownership
+
 from driver.settings import HOST, MANAGED, Paths, Settings, load, relocated
 
 
@@ -65,6 +71,7 @@ def compose(paths: Paths) -> tuple[WSGIApplication, WSGIApplication]:
     """Put the service together and start its keeper; in the worker process, after the fork."""
     from driver import admin, broken, docker, log
     from driver.doctor import Doctor
+    from driver.guard import Guards
     from driver.keeper import Keeper, Pace
     from driver.ledger import Ledger
     from driver.volumes import Volumes
@@ -79,12 +86,41 @@ def compose(paths: Paths) -> tuple[WSGIApplication, WSGIApplication]:
         return broken.app(str(problem)), broken.operator_app(str(problem))
     settings.paths.mounts.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(settings.paths.state / "ledger.db")
-    volumes = Volumes(settings, made, ledger, clock=time.monotonic, now=_now, new_uuid=uuid.uuid4)
+    owners = {name: _ownership(settings, name, backend) for name, backend in made.items()}
+    volumes = Volumes(
+        settings,
+        made,
+        ledger,
+        owners=owners,
+        clock=time.monotonic,
+        now=_now,
+        new_uuid=uuid.uuid4,
+    )
+    Guards(volumes, time.monotonic).start()
     keeper = Keeper(volumes, Pace(), time.monotonic)
     keeper.start()
     atexit.register(ledger.close)
     atexit.register(keeper.stop)
     return docker.app(volumes), admin.app(volumes, Doctor(volumes, ledger, platform.release()))
+
+
+def _ownership(settings: Settings, profile: str, backend: Backend[Any, Any]) -> "Ownership":
+    from driver.ownership import Ownership
+    from driver.sessions import Sessions
+
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    sessions = Sessions(settings.paths.state / "profiles" / f"{profile}.sessions", boot_id)
+    return Ownership(
+        backend,
+        node=settings.node,
+        terms=settings.terms(),
+        clock=lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+        sleep=time.sleep,
+        now=_now,
+        new_session=lambda: secrets.token_hex(8),
+        own=sessions.own,
+        remember=sessions.remember,
+    )
 
 
 def open_backends(settings: Settings) -> dict[str, Backend[Any, Any]]:

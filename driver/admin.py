@@ -31,6 +31,7 @@ def app(volumes: Volumes, doctor: Doctor) -> Flask:
         ("GET", "/volumes", lambda: [_shown(view) for view in volumes.list()]),
         ("GET", "/volumes/<name>", lambda name: _shown(volumes.get(name))),
         ("POST", "/volumes/<name>/resize", lambda name: desk.resize(name, _field("size"))),
+        ("POST", "/volumes/<name>/takeover", lambda name: _shown(volumes.takeover(name))),
         ("GET", "/trash", lambda: desk.trash()),
         ("POST", "/trash/<uuid>/restore", lambda uuid: desk.restore(uuid, _field("name"))),
         ("DELETE", "/trash/<uuid>", lambda uuid: desk.purge(uuid)),

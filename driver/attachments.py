@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import Attachment, Backend, Occupant, Usage, Volume
+from backends.claims import Claim
 from backends.errors import HostError, InUse, KedgeError, Unavailable
 from backends.names import volume_name
 from driver.ledger import Ledger, Promise
 from driver.lifecycle import INTENTS, Entry, Event, State
+from driver.ownership import Ownership
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ class Attachments:
     def __init__(
         self,
         backends: Mapping[str, Backend[Any, Any]],
+        owners: Mapping[str, Ownership],
         ledger: Ledger,
         mounts: Path,
         clock: Callable[[], float],
@@ -40,6 +43,7 @@ class Attachments:
         self.mounted_at: dict[str, float] = {}
         """When each volume was last asked for, on `clock`."""
         self._backends = backends
+        self._owners = owners
         self._ledger = ledger
         self._mounts = mounts
         self._clock = clock
@@ -80,7 +84,12 @@ class Attachments:
         """Who has the volume mounted outside this service, says the kernel."""
         return self.backend(promise).occupants([self.of(promise)]).get(promise.name, ())
 
-    def record(self, promise: Promise, event: Event, **changes: str) -> Promise:
+    def owner(self, promise: Promise) -> Ownership:
+        """Who keeps the claims of the volume's profile."""
+        self.backend(promise)
+        return self._owners[promise.profile]
+
+    def record(self, promise: Promise, event: Event, **changes: Any) -> Promise:
         """Write the step that `event` makes, and return the new row. An intent that cannot be
         written raises; an outcome is a fact, and is written as soon as the disk lets us."""
 
@@ -91,39 +100,67 @@ class Attachments:
         write = self._ledger.change if event in INTENTS else self._ledger.note
         return write(promise.name, step)
 
-    def attach(self, volume: Volume[Any], promise: Promise) -> Promise:
-        """Attach and prove. When it raises, nothing is mounted, or the intent stays in the ledger
-        and the keeper takes it from there; so it does for a volume that was held, because its
-        holders may still have the files."""
+    def attach(self, volume: Volume[Any], promise: Promise, seconds: float = 0.0) -> Promise:
+        """Claim, attach and prove; another node may take up to `seconds` to hand the volume over.
+        When it raises, nothing is mounted, or the intent stays in the ledger and the keeper takes
+        it from there; so it does for a volume that was held, because its holders may still have
+        the files."""
         promise = self.record(promise, Event.ATTACH)
-        backend = self.backend(promise)
         try:
-            attachment = backend.attach(volume, self.target(volume.name), claim=None)
+            claim = self._claim(volume, promise, seconds)
         except KedgeError:
             self._failed(promise)
             raise
-        shown = self._proven(promise, attachment)
-        return self.record(promise, Event.ATTACHED, device=shown.device, root=shown.root)
+        try:
+            target = self.target(volume.name)
+            attachment = self.backend(promise).attach(volume, target, claim=claim)
+        except KedgeError:
+            self._give_back(promise, claim)
+            raise
+        shown = self._proven(promise, attachment, claim)
+        facts = {"device": shown.device, "root": shown.root, "claim": claim}
+        return self.record(promise, Event.ATTACHED, **facts)
 
-    def _proven(self, promise: Promise, attachment: Attachment) -> Attachment:
+    def _claim(self, volume: Volume[Any], promise: Promise, seconds: float) -> Claim | None:
+        """The claim, if one is needed, in the ledger before anything is done under it."""
+        owner = self.owner(promise)
+        if not owner.needed(volume):
+            return None
+        claim = owner.acquire(volume, seconds)
+        self._ledger.change(promise.name, lambda row: replace(row or promise, claim=claim))
+        return claim
+
+    def _proven(self, promise: Promise, attachment: Attachment, claim: Claim | None) -> Attachment:
         try:
             if shown := self.shown(promise):
                 return shown
         except KedgeError:
-            self._undo(promise, attachment)
+            self._undo(promise, attachment, claim)
             raise
-        self._undo(promise, attachment)
+        self._undo(promise, attachment, claim)
         raise HostError(
             f"volume {promise.name} was attached but is not mounted at {attachment.target}; "
             "run `kedge doctor`"
         )
 
-    def _undo(self, promise: Promise, attachment: Attachment) -> None:
+    def _undo(self, promise: Promise, attachment: Attachment, claim: Claim | None) -> None:
         try:
             self.backend(promise).detach(attachment)
         except KedgeError as error:
             log.warning("volume %s is not detached yet: %s", promise.name, error)
             return  # the intent stays: something may be mounted
+        self._give_back(promise, claim)
+
+    def _give_back(self, promise: Promise, claim: Claim | None) -> None:
+        """After an attach that failed: nothing is mounted by it. A volume that was held before
+        keeps its claim, because its holders may still write."""
+        current = self._ledger.get(promise.name)
+        if claim is not None and not (current and current.entry.holders):
+            try:
+                self.owner(promise).release(claim)
+            except KedgeError as error:
+                log.warning("volume %s is not handed back yet: %s", promise.name, error)
+                return  # the intent stays, and the claim with it
         self._failed(promise)
 
     def _failed(self, promise: Promise) -> None:
@@ -146,7 +183,8 @@ class Attachments:
             return
         self._must_be_free(promise)
         age = self._clock() - self.mounted_at.get(name, float("-inf"))
-        if promise.entry.holders and age < JUST_MOUNTED:
+        fenced = promise.entry.state is State.FENCED  # who mounted it was stopped on purpose
+        if promise.entry.holders and not fenced and age < JUST_MOUNTED:
             raise InUse(f"volume {name} was mounted {age:.0f} s ago; stop its container first")
         self._detach(self.abandon(promise))
 
@@ -167,6 +205,8 @@ class Attachments:
     def _detach(self, promise: Promise) -> None:
         promise = self.record(promise, Event.DETACH)
         self.backend(promise).detach(self.of(promise))
+        if promise.claim is not None:
+            self.owner(promise).release(promise.claim)
         self.record(promise, Event.DETACHED)
         self.usage.pop(promise.name, None)
         self.mounted_at.pop(promise.name, None)

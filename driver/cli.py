@@ -40,6 +40,7 @@ def commands(
     kedge.add_command(_ls)
     kedge.add_command(_inspect)
     kedge.add_command(_resize)
+    kedge.add_command(_takeover)
     kedge.add_command(_trash)
     kedge.add_command(_doctor)
     kedge.add_command(_version)
@@ -126,6 +127,26 @@ def _resize(call: _Caller, name: str, size: str, as_json: bool) -> None:
         call("POST", "volumes", name, "resize", size=size),
         as_json,
         lambda done: f"{done['name']}: {done['size']}, takes effect {done['takes_effect']}",
+    )
+
+
+@click.command("takeover")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+@click.pass_obj
+def _takeover(call: _Caller, name: str, yes: bool, as_json: bool) -> None:
+    """Free the volume NAME from a node that is dead, without waiting for its lease.
+
+    Only if you know that the node is dead or cut off: where the storage cannot fence it, its
+    containers could go on writing."""
+    if not yes:
+        owner = call("GET", "volumes", name)["status"].get("owner") or "nobody"
+        click.confirm(f"{name} is held by {owner}; is that node certainly dead?", abort=True)
+    _print(
+        call("POST", "volumes", name, "takeover"),
+        as_json,
+        lambda volume: f"{volume['name']} is free; the next mount gets it",
     )
 
 

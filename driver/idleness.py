@@ -51,7 +51,7 @@ class Idleness:
                 del known[uuid]
 
     def _needed(self, promise: Promise, *, came: bool) -> float:
-        if promise.entry.state is State.DETACHING:
+        if promise.entry.state in (State.DETACHING, State.FENCED):
             return 0.0
         if not promise.entry.holders:
             return self._patience.unheld

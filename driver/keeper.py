@@ -108,6 +108,8 @@ class Watcher:
     def round(self) -> None:
         """One round. Raises what the backend raises."""
         self._volumes.inventory.refresh(self._profile)
+        known = [k.volume for k in self._volumes.inventory.all() if k.profile == self._profile]
+        self._volumes.owners[self._profile].refresh(known)
         usage = self._volumes.attachments.usage
         for attachment in self._backend.attachments():
             promise = self._volumes.ledger.get(attachment.name)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from backends.claims import Claim
 from backends.errors import HostError, KedgeError
 from driver.ledger_file import LedgerFile, Row, Untrusted, move_aside
 from driver.lifecycle import Entry, State
@@ -32,6 +33,8 @@ class Promise:
     entry: Entry
     device: str = ""
     root: str = ""
+    claim: Claim | None = None
+    """The right under which it was attached; None where no other node could write."""
 
     def holding(self, entry: Entry) -> "Promise":
         """The same volume with another entry."""
@@ -188,13 +191,22 @@ def _row(promise: Promise | None) -> Row | None:
         holders,
         promise.device,
         promise.root,
+        _claim_text(promise.claim),
     )
 
 
 def _promise(row: Row) -> Promise:
-    name, profile, uuid, state, holders, device, root = row
+    name, profile, uuid, state, holders, device, root, claim = row
     try:
         entry = Entry(State(state), MappingProxyType(json.loads(holders)))
+        held = Claim(uuid, **json.loads(claim)) if claim else None
     except (ValueError, TypeError) as error:
         raise Untrusted(f"row of volume {name!r}: {error}") from error
-    return Promise(name, profile, uuid, entry, device, root)
+    return Promise(name, profile, uuid, entry, device, root, held)
+
+
+def _claim_text(claim: Claim | None) -> str:
+    """Without what the storage keeps better: the body, and who was to be fenced."""
+    if claim is None:
+        return ""
+    return json.dumps({"node": claim.node, "session": claim.session, "epoch": claim.epoch})

@@ -21,7 +21,7 @@ from backends.errors import HostError, NoSpace
 
 VERSION = 1
 Row = tuple[str, ...]
-"""name, profile, uuid, state, holders, device, root"""
+"""name, profile, uuid, state, holders, device, root, claim"""
 
 _SCHEMA = """
 CREATE TABLE promises (
@@ -32,13 +32,14 @@ CREATE TABLE promises (
     holders  TEXT NOT NULL,  -- JSON: mount ID -> count
     device   TEXT NOT NULL,  -- with `root`, what the kernel showed when it was attached
     root     TEXT NOT NULL,
+    claim    TEXT NOT NULL,  -- JSON, or empty
     checksum INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE whole (checksum INTEGER NOT NULL, open INTEGER NOT NULL);
 INSERT INTO whole VALUES (0, 0);
 """
-_READ = "SELECT name, profile, uuid, state, holders, device, root, checksum FROM promises"
-_WRITE = "INSERT OR REPLACE INTO promises VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_READ = "SELECT name, profile, uuid, state, holders, device, root, claim, checksum FROM promises"
+_WRITE = "INSERT OR REPLACE INTO promises VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _WAL_MODE = 2  # at offset 18 of the file's header
 _HOST = {"PERM", "BUSY", "LOCKED", "NOMEM", "READONLY", "IOERR", "CANTOPEN", "NOLFS", "AUTH"}
 

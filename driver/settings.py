@@ -13,7 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from backends.errors import InvalidOptions
+from backends.errors import Invalid, InvalidOptions
+from backends.leases import Terms
 from backends.names import MAX_LENGTH
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -91,7 +92,15 @@ class Settings:
     """The profile used when a volume is created without `backend=`."""
     call_seconds: float
     """How long a call of Docker's may take; must stay below the 30 s of a managed plugin."""
+    lease_ttl: float
+    """Seconds after which a silent node's volumes may be taken by another."""
+    lease_renew: float
+    """Seconds between two signs of life."""
     profiles: Mapping[str, Profile]
+
+    def terms(self) -> Terms:
+        """The lease of this node. Invalid when no renewal could fail without losing it."""
+        return Terms(ttl=self.lease_ttl, renew=self.lease_renew)
 
 
 def load(paths: Paths, environ: Mapping[str, str], hostname: str) -> Settings:
@@ -102,7 +111,7 @@ def load(paths: Paths, environ: Mapping[str, str], hostname: str) -> Settings:
     """
     problems: list[str] = []
     document = _document(paths.config, problems)
-    known = {"node", "log_level", "default_backend", "call_seconds", "profiles"}
+    known = {field.name for field in fields(Settings)} - {"paths"}
     problems += [
         f"unknown key {key!r}; valid: {', '.join(sorted(known))}"
         for key in sorted(set(document) - known)
@@ -111,13 +120,18 @@ def load(paths: Paths, environ: Mapping[str, str], hostname: str) -> Settings:
     def value(key: str, default: str) -> str:
         return environ.get(f"KEDGE_{key.upper()}") or str(document.get(key, default))
 
+    def seconds(key: str, default: float) -> float:
+        return _seconds(key, value(key, str(default)), default, problems)
+
     profiles = _profiles(document.get("profiles", {}), paths, problems)
     made = Settings(
         paths=paths,
         node=value("node", hostname),
         log_level=value("log_level", "info").lower(),
         default_backend=value("default_backend", next(iter(profiles), "local")),
-        call_seconds=_seconds(value("call_seconds", "25"), problems),
+        call_seconds=seconds("call_seconds", 25.0),
+        lease_ttl=seconds("lease_ttl", Terms.ttl),
+        lease_renew=seconds("lease_renew", Terms.renew),
         profiles=MappingProxyType(profiles),
     )
     problems += _inconsistencies(made)
@@ -181,12 +195,12 @@ def _texts(where: str, table: Mapping[str, Any], problems: list[str]) -> Mapping
     return MappingProxyType(texts)
 
 
-def _seconds(text: str, problems: list[str]) -> float:
+def _seconds(key: str, text: str, default: float, problems: list[str]) -> float:
     try:
         return float(text)
     except ValueError:
-        problems.append(f"call_seconds={text!r} is not a number")
-        return 25.0
+        problems.append(f"{key}={text!r} is not a number")
+        return default
 
 
 def _inconsistencies(settings: Settings) -> list[str]:
@@ -199,6 +213,10 @@ def _inconsistencies(settings: Settings) -> list[str]:
         found.append(f"log_level={settings.log_level!r} is not one of {', '.join(LOG_LEVELS)}")
     if not 1 <= settings.call_seconds <= 29:
         found.append("call_seconds must lie between 1 and 29: Docker gives up after 30")
+    try:
+        settings.terms()
+    except Invalid as error:
+        found.append(str(error))
     if not _NODE_NAME.fullmatch(settings.node) or len(settings.node) > MAX_LENGTH:
         found.append(
             f"node={settings.node!r} is not a name; set node or KEDGE_NODE "

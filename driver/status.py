@@ -13,6 +13,7 @@ from backends.options import Size, to_strings
 from driver.inventory import Known
 from driver.ledger import Promise
 from driver.lifecycle import State
+from driver.ownership import Ownership
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class View:
 def view(
     known: Known,
     backend: Backend[Any, Any],
+    owner: Ownership,
     promise: Promise | None,
     usage: Usage | None,
     *,
@@ -49,6 +51,10 @@ def view(
         status["holders"] = str(sum(promise.entry.holders.values()))
     if promise and usage and usage.used is not None:
         status["used"] = str(Size(usage.used))
+    if owner.needed(volume):
+        status.update(owner.shown(volume))
+    if promise and promise.claim:
+        status.update(owner=promise.claim.node, epoch=str(promise.claim.epoch))
     status.update(backend.status(volume))
     shown = mountpoint if state is State.ATTACHED else ""
     return View(volume.name, volume.created, shown, status)

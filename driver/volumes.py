@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from backends.base import Backend, Spec, Volume
-from backends.errors import Exists, InUse, InvalidOptions, KedgeError, NotFound, Unavailable
+from backends.errors import (
+    Exists,
+    InUse,
+    Invalid,
+    InvalidOptions,
+    KedgeError,
+    NotFound,
+    Unavailable,
+)
 from backends.names import volume_name
 from backends.options import parse, to_strings
 from driver import status
@@ -24,10 +32,16 @@ from driver.inventory import Inventory, Known
 from driver.ledger import Ledger, Promise
 from driver.lifecycle import Entry, Event, State
 from driver.locks import Locks
+from driver.ownership import Ownership
 from driver.settings import Settings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+REST = Entry(State.DETACHED)
+
+ATTACHABLE = LET_GO - {State.FENCED}
+"""States from which a volume is attached (again); one that was fenced comes to rest first."""
 
 LOOKUPS = 64
 """Names looked up in the storage at the same time: storage that hangs must not collect threads."""
@@ -43,6 +57,7 @@ class Volumes:
         backends: Mapping[str, Backend[Any, Any]],
         ledger: Ledger,
         *,
+        owners: Mapping[str, Ownership],
         clock: Callable[[], float],
         now: Callable[[], str],
         new_uuid: Callable[[], uuid.UUID],
@@ -51,7 +66,8 @@ class Volumes:
         self.backends = backends
         self.ledger = ledger
         self.inventory = Inventory(backends)
-        self.attachments = Attachments(backends, ledger, settings.paths.mounts, clock)
+        self.owners = owners
+        self.attachments = Attachments(backends, owners, ledger, settings.paths.mounts, clock)
         self.locks = Locks(clock)
         self.ready = threading.Event()
         """Set once recovery is done; until then Docker's questions wait."""
@@ -113,6 +129,14 @@ class Volumes:
         """Some profile's volumes are seen by other nodes too (Docker's scope `global`)."""
         return any(backend.capabilities.everywhere for backend in self.backends.values())
 
+    def takeover(self, name: str) -> status.View:
+        """Free a volume from a node that is dead, on the operator's word: whoever mounts it next
+        gets it at once, and the old node is fenced as far as the backend can. NotFound; Invalid
+        when this node itself has it."""
+        volume_name(name)
+        known = self.bounded(f"taking volume {name}", lambda call: self._take(name, call))
+        return self.view(known)
+
     # -- shared with the keeper and the operator's side ------------------------------------
 
     def view(self, known: Known) -> status.View:
@@ -121,6 +145,7 @@ class Volumes:
         return status.view(
             known,
             self.backends[known.profile],
+            self.owners[known.profile],
             self.ledger.get(name),
             self.attachments.usage.get(name),
             node=self.settings.node,
@@ -246,27 +271,29 @@ class Volumes:
     def _mount(self, name: str, mount_id: str, call: Call[Path]) -> Path:
         self._await_ready(call)
         with self.locks.hold(name, "mounting", call.patience()):
-            promise = self._attached(self._resolve(name))
+            promise = self._attached(self._resolve(name), call)
             self.attachments.mounted_at[name] = self._clock()
             if call.settle():
                 self.ledger.change(name, lambda row: _held(row or promise, mount_id))
             return self.attachments.target(name)
 
-    def _attached(self, known: Known) -> Promise:
+    def _attached(self, known: Known, call: Call[Path]) -> Promise:
         """The volume attached and proven, attaching it when it is not."""
         promise = self.ledger.get(known.volume.name)
         if promise and promise.uuid == known.volume.uuid and promise.entry.state is State.ATTACHED:
             if self.attachments.shown(promise):
+                self.owners[promise.profile].must_be_alive(promise.claim)
                 return promise
             log.error("volume %s lost its mount behind our back; mounting it again", promise.name)
         volume = self.fresh(known)
-        return self.attachments.attach(volume, self._row(known.profile, volume))
+        row = self._row(known.profile, volume)
+        return self.attachments.attach(volume, row, call.patience())
 
     def _row(self, profile: str, volume: Volume[Any]) -> Promise:
         """The ledger's row for a volume that the storage has; an earlier volume of the same name
         is let go of first. InUse while that one is still mounted."""
         promise = self.ledger.get(volume.name)
-        if promise and promise.uuid == volume.uuid and promise.entry.state in LET_GO:
+        if promise and promise.uuid == volume.uuid and promise.entry.state in ATTACHABLE:
             return promise
         if promise and promise.entry.state is State.REMOVING:
             self.settle_removal(promise, finish=True)
@@ -295,16 +322,32 @@ class Volumes:
             known = self._resolve(name)
             volume = self.fresh(known)
             self.attachments.let_go(name)
-            promise = Promise(name, known.profile, volume.uuid, Entry(State.DETACHED))
-            promise = self.attachments.record(promise, Event.REMOVE)
-            try:
-                self.backends[known.profile].remove(volume)
-            except KedgeError:
-                with suppress(KedgeError):
-                    self.settle_removal(promise, finish=False)
-                raise
-            self.attachments.record(promise, Event.REMOVED)
+            with self.owners[known.profile].removing(volume):
+                self._remove_here(Promise(name, known.profile, volume.uuid, REST), volume)
             self.inventory.discard(name)
+
+    def _remove_here(self, promise: Promise, volume: Volume[Any]) -> None:
+        promise = self.attachments.record(promise, Event.REMOVE)
+        try:
+            self.backends[promise.profile].remove(volume)
+        except KedgeError:
+            with suppress(KedgeError):
+                self.settle_removal(promise, finish=False)
+            raise
+        self.attachments.record(promise, Event.REMOVED)
+
+    def _take(self, name: str, call: Call[Known]) -> Known:
+        self._await_ready(call)
+        with self.locks.hold(name, "taking over", call.patience()):
+            known = self._resolve(name)
+            volume = self.fresh(known)
+            owner = self.owners[known.profile]
+            if not owner.needed(volume):
+                raise Invalid(f"volume {name} needs no takeover: no claim keeps other nodes out")
+            if self.ledger.get(name) is not None:
+                raise Invalid(f"volume {name} is in use on this node; stop its containers instead")
+            owner.release(owner.seize(volume))
+            return known
 
     def _finished_removal(self, name: str) -> bool:
         """Finish a removal that was begun before; False when there is still something to remove."""

@@ -4,17 +4,21 @@ import itertools
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from backends.base import Backend, Context, Occupant
+from backends.errors import KedgeError
 from backends.memory import Kernel, MemoryBackend, MemorySettings, World, world
+from driver.guard import Guard
 from driver.keeper import Pace, Tender, Watcher
 from driver.ledger import Ledger
 from driver.lifecycle import State
+from driver.ownership import Ownership
+from driver.sessions import Sessions
 from driver.settings import Paths, Profile, Settings
 from driver.volumes import Volumes
 
@@ -52,8 +56,14 @@ class Node:
         *,
         each: float = 30.0,
         defaults: Mapping[str, str] = MappingProxyType({}),
+        name: str = "here",
+        beside: "Node | None" = None,
+        backend: type[MemoryBackend] = MemoryBackend,
     ) -> None:
-        self.clock = Clock()
+        """`beside`: another node, whose storage and clock this one shares."""
+        self.name = name
+        self._backend_class = backend
+        self.clock: Clock = beside.clock if beside else Clock()
         self.each = each
         self.paths = Paths(
             config=home / "kedge.toml",
@@ -65,17 +75,22 @@ class Node:
         )
         self.settings = Settings(
             paths=self.paths,
-            node="here",
+            node=self.name,
             log_level="info",
             default_backend=profiles[0],
             call_seconds=20.0,
+            lease_ttl=6.0,
+            lease_renew=2.0,
             profiles=MappingProxyType({p: Profile(p, "memory", {}, defaults) for p in profiles}),
         )
         self.worlds: dict[str, World] = {}
-        self.names = {profile: f"test-{next(_worlds)}" for profile in profiles}
+        new = {profile: f"test-{next(_worlds)}" for profile in profiles}
+        self.names: Mapping[str, str] = beside.names if beside else new
         for profile, name in self.names.items():
             self.worlds[profile] = world(name)
         self._uuids = itertools.count(1)
+        self._sessions = itertools.count(1)
+        self._boots = 0
         self.start()
 
     def start(self, *, ready: bool = True) -> Volumes:
@@ -86,11 +101,13 @@ class Node:
             self.settings,
             self.backends,
             self.ledger,
+            owners={profile: self._owner(profile) for profile in self.names},
             clock=self.clock,
             now=lambda: CREATED,
             new_uuid=lambda: uuid.UUID(int=next(self._uuids)),
         )
         pace = Pace(each=self.each)
+        self.guards = {p: Guard(self.volumes, p) for p in self.names}
         self.tenders = {p: Tender(self.volumes, p, pace, self.clock) for p in self.names}
         self.watchers = {p: Watcher(self.volumes, p) for p in self.names}
         if ready:
@@ -99,11 +116,28 @@ class Node:
         return self.volumes
 
     def _backend(self, profile: str) -> Backend[Any, Any]:
-        context = Context(profile, "here", self.paths.mounts, self.paths.state / profile)
-        return MemoryBackend(MemorySettings(world=self.names[profile]), context)
+        context = Context(profile, self.name, self.paths.mounts, self.paths.state / profile)
+        return self._backend_class(MemorySettings(world=self.names[profile]), context)
+
+    def _owner(self, profile: str) -> Ownership:
+        sessions = Sessions(self.paths.state / f"{profile}.sessions", str(self._boots))
+        return Ownership(
+            self.backends[profile],
+            node=self.name,
+            terms=self.settings.terms(),
+            clock=self.clock,
+            sleep=self.clock.sleep,
+            now=lambda: CREATED,
+            new_session=lambda: f"{self.name}-{next(self._sessions)}",
+            own=sessions.own,
+            remember=sessions.remember,
+        )
 
     def round(self) -> None:
-        """Every keeper's work, once."""
+        """Every guard's and every keeper's work, once."""
+        for guard in self.guards.values():
+            with suppress(KedgeError):
+                guard.renew()
         for tender in self.tenders.values():
             tender.round()
         for watcher in self.watchers.values():
@@ -125,11 +159,14 @@ class Node:
         self.volumes.settings = patient
 
     def reboot(self) -> Volumes:
-        """Power off and on: no mounts, no processes."""
+        """Power off and on, and a moment to wake up: no mounts, no processes."""
         for one in self.worlds.values():
-            one.kernels["here"].mounts.clear()
-            one.kernels["here"].occupants.clear()
-        return self.start()
+            one.kernels[self.name].mounts.clear()
+            one.kernels[self.name].occupants.clear()
+        self._boots += 1
+        self.start()
+        self.rounds(8.0)  # until the lease of before is over: the disk might be a copy
+        return self.volumes
 
     @property
     def world(self) -> World:
@@ -139,7 +176,7 @@ class Node:
     @property
     def kernel(self) -> Kernel:
         """This node's kernel, as the first profile sees it."""
-        return self.world.kernels["here"]
+        return self.world.kernels[self.name]
 
     def uuid_of(self, name: str) -> str:
         """The volume's, from the storage."""

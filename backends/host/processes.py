@@ -9,7 +9,9 @@ with ours. Everything else keeps the files in use.
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+import signal
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +52,13 @@ def occupants(sought: Mapping[str, Sought]) -> dict[str, list[Occupant]]:
         for key in answers[table]:
             found.setdefault(key, []).append(_occupant(pid))
     return found
+
+
+def kill(pids: Collection[int]) -> None:
+    """Send SIGKILL; a process that is gone is no error. Returns before they have ended."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _place(own: tuple[Mount, ...], one: Sought) -> tuple[str, str]:

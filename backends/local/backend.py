@@ -4,15 +4,20 @@ from functools import cached_property
 from typing import ClassVar
 
 from backends.ambient import new_id
-from backends.base import Access, Capabilities, Context, Fencing
-from backends.host import mountinfo
+from backends.base import Access, Attachment, Capabilities, Context, Fencing
+from backends.errors import HostError
+from backends.host import mountinfo, processes
+from backends.host.waiting import wait_until
 from backends.local.options import LocalOptions, LocalSettings, Shared
 from backends.tree.backend import TreeBackend
+from backends.tree.detaching import holding
 from backends.tree.store import Store, is_network
+
+CUT_OFF_SECONDS = 2.0
 
 
 class LocalBackend(TreeBackend[LocalSettings, LocalOptions]):
-    """See the package."""
+    """See the package. Also SelfFencing."""
 
     Settings: ClassVar[type[LocalSettings]] = LocalSettings
     Options: ClassVar[type[LocalOptions]] = LocalOptions
@@ -29,3 +34,19 @@ class LocalBackend(TreeBackend[LocalSettings, LocalOptions]):
         )
         fencing = Fencing.ADVISORY if shared else Fencing.NONE
         return Capabilities(everywhere=shared, access=frozenset(Access), fencing=fencing)
+
+    def cut_off(self, attachment: Attachment) -> None:
+        """Kill the processes that have the volume mounted: nothing else stops a writer on a shared
+        directory. What the kernel still holds of their writes for a network file system may reach
+        it later; hence `advisory`. HostError when one does not die within CUT_OFF_SECONDS."""
+        if not wait_until(lambda: self._killed(attachment), CUT_OFF_SECONDS):
+            raise HostError(
+                f"processes that have volume {attachment.name} mounted cannot be killed; "
+                "power this node off"
+            )
+
+    def _killed(self, attachment: Attachment) -> bool:
+        """Whether nobody is left; whoever is gets SIGKILL."""
+        users = holding([attachment]).get(attachment.name, [])
+        processes.kill([user.pid for user in users])
+        return not users

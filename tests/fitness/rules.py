@@ -65,7 +65,8 @@ def _is_behind_the_seam(module: Module, imported: str) -> bool:
     """Front ends see the seam's four modules, the rest of the driver the records' side too."""
     if not imported.startswith("backends") or module.name == "driver.__main__":
         return False
-    allowed = SEAM if module.name in FRONT_ENDS else SEAM | {"backends.claims", "backends.records"}
+    claims = {f"backends.{name}" for name in ("claims", "leases", "records")}
+    allowed = SEAM if module.name in FRONT_ENDS else SEAM | claims
     return imported != "backends" and not any(
         imported == name or imported.startswith(name + ".") for name in allowed
     )

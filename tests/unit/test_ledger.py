@@ -177,8 +177,8 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "a changed checksum": sql("UPDATE promises SET checksum = checksum + 1 WHERE name = 'db'"),
     "a row gone": sql("DELETE FROM promises WHERE name = 'db'"),
     "a row more": sql(
-        "INSERT INTO promises SELECT 'x', profile, uuid, state, holders, device, root, checksum"
-        " FROM promises WHERE name = 'db'"
+        "INSERT INTO promises SELECT 'x', profile, uuid, state, holders, device, root, claim,"
+        " checksum FROM promises WHERE name = 'db'"
     ),
     "a number for text": sql("UPDATE promises SET device = x'00ff' WHERE name = 'db'"),
     "no sum of the whole": sql("DELETE FROM whole"),
@@ -222,7 +222,7 @@ def test_a_row_that_no_version_wrote_is_refused(path: Path) -> None:
     """Its checksums are right, its meaning is not."""
     filled(path).close()
     file = ledger_file.LedgerFile(path)
-    file.put({"db": ("db", "local", "u", "melting", "{}", "", "")})
+    file.put({"db": ("db", "local", "u", "melting", "{}", "", "", "")})
     file.close()
     ledger = Ledger(path)
     assert ledger.promises() == {}

@@ -105,7 +105,8 @@ def test_every_problem_is_said_at_once(paths: Paths) -> None:
     )
     said = "; ".join(found)
     for words in [
-        "unknown key 'nodes'; valid: call_seconds, default_backend, log_level, node, profiles",
+        "unknown key 'nodes'; valid: call_seconds, default_backend, lease_renew, lease_ttl, "
+        "log_level, node, profiles",
         "node='a b' is not a name",
         "log_level='loud' is not one of debug, info, warning, error",
         "call_seconds='soon' is not a number",

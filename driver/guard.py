@@ -1,0 +1,171 @@
+"""The guard: keeps this node's lease alive, and stops this node when it cannot.
+
+Two threads per profile that other nodes see. One *renews*: the lease, the watch over other nodes'
+leases, the claims that an earlier run held, and a look whether any was taken by force; it may hang
+as long as the storage does. The other is the *alarm*: it asks nobody, reads only the clock, and
+cuts this node off from every volume it writes before the lease that covers them can end.
+
+    lease fresh                    nothing to do
+    lease about to end             cut off (backends that fence by the node); state FENCED
+    lease ended, claim passed on   cut off where that is possible; state FENCED
+
+A fenced volume comes to rest when its processes are gone, and is mounted anew like any other.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from backends.base import Backend, SelfFencing
+from backends.errors import Busy, Fenced, KedgeError
+from driver.complaints import Complaints
+from driver.ledger import Promise
+from driver.lifecycle import Event, State
+from driver.ownership import Ownership
+from driver.volumes import Volumes
+
+log = logging.getLogger(__name__)
+
+FENCEABLE = frozenset({State.ATTACHING, State.ATTACHED})
+"""States that a lost claim turns into FENCED."""
+
+GUARDED = FENCEABLE | {State.DETACHING}
+"""States in which something of this node may write."""
+
+ALARM = 0.1
+"""Seconds between two looks at the clock; the lease's margin must be larger."""
+
+LOCK_SECONDS = 0.2
+
+
+class Guard:
+    """Of one profile. Each round can be called by itself, without any thread."""
+
+    def __init__(self, volumes: Volumes, profile: str) -> None:
+        self._volumes = volumes
+        self._profile = profile
+        self._backend: Backend[Any, Any] = volumes.backends[profile]
+        self._owner: Ownership = volumes.owners[profile]
+        self._complaints = Complaints(log)
+        self.armed = threading.Event()
+        """Set once an earlier run's claims were looked at; until then its lease counts."""
+
+    def renew(self) -> None:
+        """One round of renewal. Raises what the storage raises."""
+        try:
+            self._owner.lease.renew()
+        except Fenced as lost:
+            log.error("%s", lost)
+        self._owner.look()
+        claimed = self._claimed()
+        for promise in claimed:
+            self._resume(promise)
+        self.armed.set()
+        current = [promise.claim for promise in self._claimed() if promise.claim]
+        for uuid, reason in self._owner.claims.lost(current).items():
+            self._lost(uuid, reason)
+
+    def alarm(self) -> None:
+        """One look at the clock."""
+        if self._owner.lease.remaining() > 0 or not isinstance(self._backend, SelfFencing):
+            return
+        for promise in self._claimed():
+            self._fence(promise, "this node could not renew its lease in time")
+
+    def _claimed(self) -> Sequence[Promise]:
+        return [
+            promise
+            for promise in self._volumes.ledger.promises().values()
+            if promise.profile == self._profile
+            and promise.claim is not None
+            and promise.entry.state in GUARDED
+        ]
+
+    def _resume(self, promise: Promise) -> None:
+        """Take a claim of an earlier run of this service into the present session."""
+        claim = promise.claim
+        if claim is None or claim.session == self._owner.lease.session:
+            return
+        try:
+            resumed = self._owner.resume(claim.uuid, claim.epoch, claim.session)
+        except Fenced as lost:
+            self._fence(promise, str(lost))
+            return
+
+        def step(row: Promise | None) -> Promise:
+            return replace(row or promise, claim=resumed)
+
+        self._volumes.ledger.note(promise.name, step)
+
+    def _lost(self, uuid: str, reason: Fenced) -> None:
+        for promise in self._claimed():
+            if promise.uuid == uuid:
+                self._fence(promise, str(reason))
+
+    def _fence(self, promise: Promise, reason: str) -> None:
+        """Cut off first, without waiting for any lock; then write it down."""
+        if isinstance(self._backend, SelfFencing):
+            try:
+                self._backend.cut_off(self._volumes.attachments.of(promise))
+            except KedgeError as error:
+                self._complaints.trouble(f"volume {promise.name} cannot be cut off", error)
+                return
+        try:
+            with self._volumes.locks.hold(promise.name, "fencing", LOCK_SECONDS):
+                current = self._volumes.ledger.get(promise.name)
+                if current and current.claim == promise.claim and current.entry.state in FENCEABLE:
+                    self._volumes.attachments.record(current, Event.FENCE)
+                    log.error("volume %s is fenced: %s", promise.name, reason)
+        except Busy:
+            return  # the next round finds it
+
+
+class Guards:
+    """The threads of all profiles. Starts with `start`, ends with `stop`; both once."""
+
+    def __init__(self, volumes: Volumes, clock: Callable[[], float]) -> None:
+        self._volumes = volumes
+        self._clock = clock
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """Guard every profile that other nodes see."""
+        for profile, owner in self._volumes.owners.items():
+            if owner.matters:
+                guard = Guard(self._volumes, profile)
+                self._thread(f"renewing {profile}", guard.renew, owner.lease.terms.renew / 2)
+                self._thread(f"alarm of {profile}", self._armed(guard, owner), ALARM)
+
+    def stop(self) -> None:
+        """End the threads."""
+        self._stop.set()
+
+    def _armed(self, guard: Guard, owner: Ownership) -> Callable[[], None]:
+        """Until the first renewal has looked at an earlier run's claims, and for no longer than
+        its lease can have lasted, the alarm is not due."""
+        begun = self._clock()
+
+        def look() -> None:
+            if guard.armed.is_set() or self._clock() - begun > owner.lease.terms.trust:
+                guard.alarm()
+
+        return look
+
+    def _thread(self, what: str, one_round: Callable[[], None], every: float) -> None:
+        threading.Thread(
+            target=self._keep, args=(what, one_round, every), name=what, daemon=True
+        ).start()
+
+    def _keep(self, what: str, one_round: Callable[[], None], every: float) -> None:
+        complaints = Complaints(log)
+        while not self._stop.is_set():
+            try:
+                one_round()
+                complaints.well(what)
+            except KedgeError as error:
+                complaints.trouble(what, error)
+            except Exception:
+                log.exception("%s: stumbled over a fault in kedge, and goes on", what)
+            self._stop.wait(every)

@@ -1,0 +1,186 @@
+"""Which volumes of one profile this node may write: its lease, its claims, who else has which.
+
+Only volumes that other nodes can see and that one node at a time may write need a claim. Taking
+one is part of Mount, giving it back the last step of letting go: after the storage is detached,
+so nothing of this node can write any more when the next node takes it.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from backends.base import Access, Backend, Fences, OnRemove, Volume
+from backends.claims import Claim, Claims, Holder
+from backends.errors import Claimed, Fenced, KedgeError, Unavailable
+from backends.leases import Lease, LeaseWatch, Terms
+
+log = logging.getLogger(__name__)
+
+POLL = 0.25
+"""Seconds between two looks at a claim that another node is about to release."""
+
+RESERVE = 3.0
+"""Seconds of a call that are kept for attaching once the claim is had."""
+
+
+class Ownership:
+    """Thread-safe between volumes; calls for one volume are made under its lock."""
+
+    def __init__(
+        self,
+        backend: Backend[Any, Any],
+        *,
+        node: str,
+        terms: Terms,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        now: Callable[[], str],
+        new_session: Callable[[], str],
+        own: Collection[str] = (),
+        remember: Callable[[str], None] = lambda session: None,
+    ) -> None:
+        """`clock` counts the time a machine is suspended (CLOCK_BOOTTIME). `own` and `remember`:
+        sessions of this node since it booted, see Lease."""
+        self._backend = backend
+        self._clock = clock
+        self._sleep = sleep
+        self.watch = LeaseWatch(backend.records, clock)
+        self.lease = Lease(
+            backend.records,
+            node,
+            self.watch,
+            clock=clock,
+            new_session=new_session,
+            terms=terms,
+            own=own,
+            remember=remember,
+        )
+        self.claims = Claims(backend.records, self.lease, now)
+        self._lock = threading.Lock()
+        self._holders: dict[str, tuple[str, Holder]] = {}
+
+    @property
+    def matters(self) -> bool:
+        """Other nodes see this profile's volumes."""
+        return self._backend.capabilities.everywhere
+
+    def needed(self, volume: Volume[Any]) -> bool:
+        """Whether a claim stands between this volume and a second writer."""
+        return self.matters and volume.options.access is Access.SINGLE
+
+    def acquire(self, volume: Volume[Any], seconds: float) -> Claim:
+        """The claim, waiting for a planned hand-over as long as `seconds` allow. Whoever may
+        still write from before is fenced in the storage when this returns, where the storage can.
+        Claimed, naming the node, when it is not given up in time."""
+        end = self._clock() + seconds - RESERVE
+        while True:
+            try:
+                claim = self.claims.acquire(volume.uuid, name=volume.name)
+                break
+            except Fenced:
+                raise
+            except (Claimed, Unavailable):
+                if self._clock() + POLL > end:
+                    raise
+            self._sleep(POLL)
+        return self._settled(volume, claim)
+
+    def seize(self, volume: Volume[Any]) -> Claim:
+        """The claim, now: somebody vouches that its holder is dead."""
+        claim = self.claims.acquire(volume.uuid, name=volume.name, force=True)
+        return self._settled(volume, claim)
+
+    def resume(self, uuid: str, epoch: int, session: str) -> Claim:
+        """The claim that an earlier run of this service held. Fenced when it passed on."""
+        return self.claims.resume(Claim(uuid, self.lease.node, session, epoch))
+
+    def must_be_alive(self, claim: Claim | None) -> None:
+        """Unavailable unless the lease behind the claim is fresh: a second container must not
+        join a volume that is about to be cut off."""
+        if claim is not None and self.lease.remaining() <= 0:
+            raise Unavailable(
+                f"node {self.lease.node} cannot renew its lease: the storage does not answer"
+            )
+
+    @contextmanager
+    def removing(self, volume: Volume[Any]) -> Iterator[None]:
+        """Keep every other node from the volume while it is removed; the claim goes with the
+        data. Claimed, naming the node, when another has it."""
+        if not self.needed(volume):
+            yield
+            return
+        claim = self.claims.acquire(volume.uuid, name=volume.name)
+        try:
+            yield
+        except BaseException:
+            with suppress(KedgeError):
+                self.release(claim)
+            raise
+        if volume.options.on_remove is OnRemove.DELETE:
+            self.retire(claim)
+        else:
+            self.release(claim)  # the volume may come back, and its epochs go on
+
+    def release(self, claim: Claim) -> None:
+        """Give the claim up. Lost already: does nothing."""
+        try:
+            self.claims.release(claim)
+        except Fenced as lost:
+            log.warning("%s", lost)
+
+    def retire(self, claim: Claim) -> None:
+        """Remove the record of a claim whose volume is gone. Lost already: does nothing."""
+        try:
+            self.claims.retire(claim)
+        except Fenced as lost:
+            log.warning("%s", lost)
+
+    def look(self) -> None:
+        """Watch all leases, so that a takeover need not begin to wait when it is asked for."""
+        if self.matters:
+            self.watch.look()
+
+    def refresh(self, volumes: Sequence[Volume[Any]]) -> None:
+        """Learn who holds which of these volumes; only claims that changed are read."""
+        if not self.matters:
+            return
+        stamps = self._backend.records.stamps("claims")
+        holders: dict[str, tuple[str, Holder]] = {}
+        for volume in volumes:
+            stamp = stamps.get(f"claims/{volume.uuid}")
+            if stamp is None:
+                continue
+            known = self._holders.get(volume.uuid)
+            if known is not None and known[0] == stamp:
+                holders[volume.uuid] = known
+            elif (holder := self.claims.holder(volume.uuid)) is not None:
+                holders[volume.uuid] = (stamp, holder)
+        with self._lock:
+            self._holders = holders
+
+    def shown(self, volume: Volume[Any]) -> Mapping[str, str]:
+        """Owner, epoch and lease age for Status, from memory."""
+        with self._lock:
+            _, holder = self._holders.get(volume.uuid, ("", None))
+        if holder is None:
+            return {}
+        status = {"owner": holder.node if holder.held else "", "epoch": str(holder.epoch)}
+        age = self.watch.age(holder.node)
+        if holder.held and age is not None:
+            status["lease_age"] = f"{age:.1f}s"
+        return status
+
+    def _settled(self, volume: Volume[Any], claim: Claim) -> Claim:
+        """Fence who is stale, and say how this holder is to be fenced in its turn."""
+        if not isinstance(self._backend, Fences):
+            return claim
+        try:
+            if claim.stale:
+                self._backend.fence(volume, claim.stale)
+            facts = self._backend.fence_facts(volume)
+            return self.claims.amend(claim, fence=facts, settled=True)
+        except KedgeError:
+            self.release(claim)
+            raise
