@@ -18,6 +18,7 @@ bootstrap() { # -> $tar
     "$here/machine-settings.sh" "$scratch/tree"
     mapfile -t sources < <(find "$scratch/tree/etc/apt" -name '*.sources' -o -name 'sources.list' -o -name '*.list')
     tar -C "$scratch/tree" -cf "$scratch/tree.tar" .
+    # shellcheck disable=SC2016 # expanded by mmdebstrap's hook
     # usr-is-merged instead of usrmerge, which would bring all of Perl
     mmdebstrap --quiet --mode=root --variant=apt --include=usr-is-merged \
         --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \

@@ -10,7 +10,7 @@ release=bookworm
 apt_sources() { # Debian's own archive only: third parties' keys are not in the image
     local file
     for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
-        [ -f "$file" ] && grep -q "$release" "$file" || continue
+        if [ ! -f "$file" ] || ! grep -q "$release" "$file"; then continue; fi
         if ! grep -iq signed-by "$file" || grep -iq 'signed-by.*debian-archive' "$file"; then
             install -D -m 644 "$file" "$dir/$file"
         fi

@@ -49,6 +49,10 @@ settings() { # what `docker plugin set` was told, as its arguments, one a line
 
 install_plugin() { # [DIR]
     local kept=() dir=${1-}
+    if [ -S "/run/docker/plugins/$name.sock" ]; then
+        echo "The service kedge is installed and serves the same name: make uninstall-service" >&2
+        exit 1
+    fi
     if [ -z "$dir" ]; then
         dir=$(mktemp -d)
         trap 'rm -rf "$dir"' EXIT
