@@ -66,7 +66,7 @@ run() {
     say "A volume, and a MariaDB that keeps its data on it"
     show volume create --driver "${KEDGE_PLUGIN:-kedge}" "$volume"
     database "$volume-1"
-    ask "$volume-1" "CREATE DATABASE IF NOT EXISTS demo; CREATE TABLE IF NOT EXISTS demo.log (id INT AUTO_INCREMENT PRIMARY KEY, at TIMESTAMP, text VARCHAR(80))"
+    ask "$volume-1" "CREATE DATABASE IF NOT EXISTS demo; CREATE TABLE IF NOT EXISTS demo.log (id INT AUTO_INCREMENT PRIMARY KEY, at TIMESTAMP DEFAULT NOW(), text VARCHAR(80))"
     ask "$volume-1" "INSERT INTO demo.log (text) VALUES ('written by the first container'), ('so was this')"
 
     say "The container is gone, with everything that was in it but the volume"
@@ -95,15 +95,20 @@ clean() {
         "$here/plugin.sh" uninstall
         "$docker" image rm -f kedge-mariadb kedge-rootfs >/dev/null 2>&1 || true
     fi
-    if [ -e "$mark" ]; then
-        kill "$(cat "$mark")" 2>/dev/null || true
-        for _ in $(seq 200); do
-            answers || break
-            sleep 0.1
-        done
-        rm -f "$mark"
-        echo "The Docker engine is stopped."
-    fi
+    if [ -e "$mark" ]; then stop_engine; fi
+}
+
+stop_engine() {
+    local pid
+    pid=$(cat "$mark")
+    kill "$pid" 2>/dev/null || true
+    for _ in $(seq 200); do
+        [ -e "/proc/$pid" ] || break
+        sleep 0.1
+    done
+    umount /run/docker/netns/default 2>/dev/null || true # dockerd leaves it behind
+    rm -f "$mark"
+    echo "The Docker engine is stopped. What it kept, such as images, is in /var/lib/docker."
 }
 
 case ${1-} in

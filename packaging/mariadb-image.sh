@@ -21,6 +21,7 @@ if [ -e "$tar" ]; then
 fi
 "$here/base-image.sh"
 echo "Building the image $image from Debian's packages (once per machine) ..."
-"$docker" build -q --network host --label "recipe=$recipe" -t "$image" "$here/demo/mariadb" >/dev/null
+output=$("$docker" build --network host --label "recipe=$recipe" -t "$image" "$here/demo/mariadb" 2>&1) ||
+    { echo "$output" >&2; exit 1; }
 "$docker" save -o "$tar.part" "$image"
 mv "$tar.part" "$tar"

@@ -13,14 +13,21 @@ name=${KEDGE_PLUGIN:-kedge}
 docker=${DOCKER:-docker}
 wrapper=${KEDGE_COMMAND:-/usr/local/bin/kedge}
 
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+quietly() { # COMMAND: its output only if it fails
+    "$@" >"$scratch/output" 2>&1 || { cat "$scratch/output" >&2; return 1; }
+}
+
 rootfs() { # DIR
     local dir=$1 image=kedge-rootfs proxies=() variable container
     "$here/base-image.sh"
     for variable in http_proxy https_proxy no_proxy; do
         if [ -n "${!variable-}" ]; then proxies+=(--build-arg "$variable"); fi
     done
-    echo "Building the plugin's root file system ..."
-    "$docker" build -q --network host "${proxies[@]}" -t "$image" "$source" >/dev/null
+    echo "Building the plugin's root file system (the first time it takes about a minute) ..."
+    quietly "$docker" build --network host "${proxies[@]}" -t "$image" "$source"
     rm -rf "$dir/rootfs"
     mkdir -p "$dir/rootfs"
     container=$("$docker" create "$image" none)
@@ -32,8 +39,7 @@ rootfs() { # DIR
 create() { # [DIR]
     local dir=${1-}
     if [ -z "$dir" ]; then
-        dir=$(mktemp -d)
-        trap 'rm -rf "$dir"' EXIT
+        dir=$scratch/plugin
         rootfs "$dir"
     fi
     echo "Creating the plugin $name ..."
@@ -43,8 +49,9 @@ create() { # [DIR]
 installed() { "$docker" plugin inspect "$name" >/dev/null 2>&1; }
 
 settings() { # what `docker plugin set` was told, as its arguments, one a line
-    "$docker" plugin inspect "$name" --format '{{range .Settings.Env}}{{println .}}{{end}}{{range .Settings.Mounts}}{{if and .Name .Source}}{{.Name}}.source={{println .Source}}{{end}}{{end}}' |
-        grep -v '^$' || true
+    "$docker" plugin inspect "$name" --format \
+        '{{range .Settings.Env}}{{.}}{{"\n"}}{{end}}{{range .Settings.Mounts}}{{.Name}}.source={{.Source}}{{"\n"}}{{end}}' |
+        grep . || true
 }
 
 install_plugin() { # [DIR]
@@ -54,8 +61,7 @@ install_plugin() { # [DIR]
         exit 1
     fi
     if [ -z "$dir" ]; then
-        dir=$(mktemp -d)
-        trap 'rm -rf "$dir"' EXIT
+        dir=$scratch/plugin
         rootfs "$dir" # before the old one is stopped
     fi
     if installed; then
