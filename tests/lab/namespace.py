@@ -101,6 +101,7 @@ class Namespace:
         if self._first.stdout.readline() != b"ready\n":
             raise RuntimeError(f"no namespaces for {hostname}: are you root?")
         self.pid = _only_child(self._first)
+        self._entries: list[subprocess.Popen[bytes]] = []
 
     def _enter(self, argv: Sequence[str]) -> list[str]:
         return ["nsenter", "-t", str(self.pid), "-m", "-p", "-u", "--", *argv]
@@ -113,11 +114,11 @@ class Namespace:
     ) -> Daemon:
         """Start a program whose two streams go to `log`; `env` is added to the environment."""
         whole = os.environ | (env or {})
-        return Daemon(
-            subprocess.Popen(
-                self._enter(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=whole
-            )
+        entry = subprocess.Popen(
+            self._enter(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=whole
         )
+        self._entries.append(entry)
+        return Daemon(entry)
 
     def path(self, inside: str) -> Path:
         """How a path of the box is reached from outside."""
@@ -144,6 +145,8 @@ class Namespace:
         self._first.stdin.close()
         self._first.wait(30)
         self._first.stdout.close()
+        for entry in self._entries:
+            entry.wait(30)
 
 
 def _only_child(parent: subprocess.Popen[bytes]) -> int:

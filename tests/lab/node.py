@@ -7,15 +7,17 @@ Node                a running engine on which the driver is named `kedge`
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 from tests.lab import images
 from tests.lab.engine import Engine
-from tests.lab.namespace import Daemon, Failed
+from tests.lab.namespace import Daemon, Failed, run
 
 DRIVER = "kedge"
 
@@ -57,6 +59,17 @@ class Node(ABC):
     def kedge(self, *args: str, seconds: float = 60) -> str:
         """Run the operator's command; its stdout, Failed on an error."""
 
+    def first_process(self) -> int:
+        """`init_pid`, or 0 while there is none."""
+        try:
+            return self.init_pid()
+        except RuntimeError:
+            return 0
+
+    @abstractmethod
+    def log(self) -> str:
+        """What the driver has written since the node was made."""
+
     def service_pid(self) -> int:
         """The process that answers Docker."""
         for pid, line in self.engine.box.processes().items():
@@ -92,6 +105,43 @@ class Node(ABC):
         given = [word for option in options for word in ("-o", option)]
         return self.docker("volume", "create", "-d", DRIVER, *given, name)
 
+    def status(self, name: str) -> dict[str, str]:
+        """The driver's own words in `docker volume inspect`, Mountpoint among them."""
+        shown = self.engine.inspect("volume", "inspect", name)
+        status: dict[str, str] = shown["Status"]
+        return status | {"mountpoint": shown["Mountpoint"]}
+
+    def volumes(self) -> list[dict[str, Any]]:
+        """Every volume, from the driver itself."""
+        found: list[dict[str, Any]] = json.loads(self.kedge("ls", "--json"))
+        return found
+
+    def wait_for_state(self, name: str, state: str, *, seconds: float = 30) -> None:
+        """Wait until the driver says that the volume is in this state."""
+        self.engine.wait_for(
+            lambda: self.status(name)["state"] == state,
+            f"volume {name} is {state}",
+            seconds=seconds,
+        )
+
+    @abstractmethod
+    def mounted(self) -> list[str]:
+        """The mount points of volumes, wherever the kernel shows one outside containers."""
+
+    def clear(self) -> None:
+        """Remove every container and volume; what they leave in the kernel is a leak and raises."""
+        if containers := self.docker("ps", "-aq").split():
+            self.docker("rm", "-f", "-v", *containers)
+        uuids = [volume["status"]["uuid"] for volume in self.volumes()]
+        if names := [volume["name"] for volume in self.volumes()]:
+            self.docker("volume", "rm", *names, seconds=120)
+        left = [f"volume {volume['name']}" for volume in self.volumes()]
+        left += [f"mount {path}" for path in self.mounted()]
+        left += [f"loop device on {path}" for path in loops() if any(u in path for u in uuids)]
+        left += [f"file {path}" for path in self.data.rglob("*") if path.name in uuids]
+        if left:
+            raise AssertionError(f"left behind: {', '.join(left)}")
+
     def close(self) -> None:
         self.engine.close()
 
@@ -119,6 +169,13 @@ class ManagedNode(Node):
             if "/opt/kedge/bin/kedge init" in line:
                 return pid
         raise RuntimeError("the plugin is not running")
+
+    def log(self) -> str:
+        return "\n".join(line for line in self.engine.log().splitlines() if "plugin=" in line)
+
+    def mounted(self) -> list[str]:
+        inside = mount_points(self.init_pid(), "/mnt/kedge/")
+        return inside + mount_points(self.engine.box.pid, f"{self.engine.data}/plugins/", deeper=3)
 
     def kedge(self, *args: str, seconds: float = 60) -> str:
         inside = Path(f"/proc/{self.init_pid()}/status").read_text().split("NSpid:")[1]
@@ -153,7 +210,7 @@ class SocketNode(Node):
 
     def _listens(self) -> bool:
         if self._init is None or not self._init.alive():
-            raise RuntimeError(f"ended at once: {(self.engine.root / 'kedge.log').read_text()}")
+            raise RuntimeError(f"ended at once: {self.log()}")
         return self.engine.box.path("/run/docker/plugins/kedge.sock").exists()
 
     def disable(self) -> None:
@@ -163,9 +220,15 @@ class SocketNode(Node):
             self._init = None
 
     def init_pid(self) -> int:
-        if self._init is None:
+        if self._init is None or not self._init.alive():
             raise RuntimeError("the service is not running")
         return self._init.pid
+
+    def log(self) -> str:
+        return (self.engine.root / "kedge.log").read_text(errors="replace")
+
+    def mounted(self) -> list[str]:
+        return mount_points(self.engine.box.pid, f"{self.data}/mounts/")
 
     def kedge(self, *args: str, seconds: float = 60) -> str:
         return self.engine.box.run([*self._program(), *args], seconds=seconds)
@@ -173,6 +236,19 @@ class SocketNode(Node):
     def close(self) -> None:
         self.disable()
         super().close()
+
+
+def mount_points(pid: int, prefix: str, *, deeper: int = 1) -> list[str]:
+    """Mount points in a process's view that lie `deeper` names or more below `prefix`."""
+    lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    points = [line.split()[4] for line in lines]
+    below = [point for point in points if point.startswith(prefix)]
+    return [point for point in below if point.removeprefix(prefix).count("/") >= deeper - 1]
+
+
+def loops() -> list[str]:
+    """The backing files of all loop devices of the machine, as the kernel names them."""
+    return run(["losetup", "-nl", "-O", "BACK-FILE"]).splitlines()
 
 
 def parent(pid: int) -> int:

@@ -1,0 +1,107 @@
+"""A real MariaDB whose container, driver and engine are killed: no acknowledged row is lost."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import images
+from tests.lab.engine import CLIENT
+from tests.lab.namespace import Failed
+from tests.lab.node import Node
+
+TABLE = "CREATE DATABASE t; CREATE TABLE t.rows (n INT PRIMARY KEY) ENGINE=InnoDB"
+
+
+class Database:
+    """The container `db` on a volume; `acknowledged` is the highest row the server confirmed."""
+
+    def __init__(self, node: Node, volume: str) -> None:
+        self.node = node
+        self.acknowledged = 0
+        images.load_mariadb(node.engine)
+        node.run("-d", "--name", "db", "-v", f"{volume}:/var/lib/mysql", image=images.MARIADB)
+        self.wait()
+        self.ask(TABLE)
+
+    def ask(self, sql: str) -> str:
+        return self.node.docker("exec", "db", "mariadb", "-N", "-e", sql)
+
+    def wait(self) -> None:
+        def answers() -> bool:
+            try:
+                return self.ask("SELECT 1") == "1"
+            except Failed:
+                return False
+
+        self.node.engine.wait_for(answers, "the database answers", seconds=60)
+
+    def inserting(self, seconds: float) -> Iterator[None]:
+        """Insert rows one by one, each in a transaction of its own; yields once in between, for
+        the caller to kill something, and goes on until the connection ends or time is up."""
+        argv = [CLIENT, "-H", self.node.engine.host, "exec", "-i", "db", "mariadb", "-N", "-n"]
+        with subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as client:
+            end = time.monotonic() + seconds
+            self._insert(client, time.monotonic() + 0.5)
+            yield
+            self._insert(client, end)
+            client.kill()
+
+    def _insert(self, client: subprocess.Popen[str], end: float) -> None:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        row = self.acknowledged
+        while time.monotonic() < end:
+            row += 1
+            try:
+                client.stdin.write(f"INSERT INTO t.rows VALUES ({row}); SELECT {row};\n")
+                client.stdin.flush()
+            except BrokenPipeError:
+                return
+            if client.stdout.readline() != f"{row}\n":
+                return
+            self.acknowledged = row
+
+    def check(self) -> None:
+        """Every acknowledged row is there, in a sound table, and nothing beyond the next one."""
+        self.wait()
+        count, highest = map(int, self.ask("SELECT COUNT(*), MAX(n) FROM t.rows").split())
+        assert count == highest, "a row in the middle is missing"
+        assert self.acknowledged <= highest <= self.acknowledged + 1
+        assert self.ask("CHECK TABLE t.rows EXTENDED").split()[-1] == "OK"
+        self.acknowledged = highest
+
+
+@pytest.fixture
+def database(node: Node, volume: str) -> Database:
+    return Database(node, volume)
+
+
+def test_no_acknowledged_row_is_lost(node: Node, database: Database) -> None:
+    for _ in database.inserting(3):
+        node.docker("kill", "-s", "KILL", "db")
+    node.docker("start", "db")
+    database.check()
+
+    before = database.acknowledged
+    for _ in database.inserting(3):
+        node.kill_service()
+    database.check()
+    assert database.acknowledged > before + 10, "the database went on while the driver was away"
+
+    for _ in database.inserting(3):
+        node.engine.kill()
+        node.engine.start()
+    node.docker("start", "db")
+    database.check()
+
+    node.docker("rm", "-f", "db")
