@@ -104,7 +104,7 @@ class Volumes:
         is left to do then is done by the keeper."""
         self._drop(volume_name(name), mount_id)
         try:
-            self.bounded(f"unmounting volume {name}", lambda call: self._rest(name, call))
+            self.bounded(f"unmounting volume {name}", lambda call: self._rest(name, mount_id, call))
         except InUse as error:
             log.info("volume %s stays attached: %s", name, error)
         except KedgeError as error:
@@ -306,12 +306,23 @@ class Volumes:
         if promise is not None and mount_id in promise.entry.holders:
             self.ledger.note(name, lambda row: _dropped(row or promise, mount_id))
 
-    def _rest(self, name: str, call: Call[None]) -> None:
-        """Detach if nobody holds the volume any more."""
+    def _rest(self, name: str, mount_id: str, call: Call[None]) -> None:
+        """Detach if nobody holds the volume any more.
+
+        An ID stands for one container. When it lets go and is all that is left, and no process
+        has the volume mounted, then its other references are of an earlier life of the engine,
+        which mounts again under the same ID without having unmounted. A copy from a running
+        container, the other cause of a second reference, has that container's processes.
+        """
         self._await_ready(call)
         with self.locks.hold(name, "unmounting", call.patience()):
             promise = self.ledger.get(name)
-            if promise and promise.entry.state in LET_GO and not promise.entry.holders:
+            if promise is None or promise.entry.state not in LET_GO:
+                return
+            stale = set(promise.entry.holders) == {mount_id}
+            if stale and not self.attachments.occupants(promise):
+                promise = self.attachments.abandon(promise)
+            if not promise.entry.holders:
                 self.attachments.release(promise)
 
     def _remove(self, name: str, call: Call[None]) -> None:

@@ -259,6 +259,38 @@ def test_unmount_leaves_a_volume_that_a_process_has_mounted(node: Node) -> None:
     assert node.kernel.mounts == {}
 
 
+def test_unmount_after_a_crash_of_the_engine_drops_what_it_forgot(node: Node) -> None:
+    """A killed engine mounts again under the same ID, and unmounts once."""
+    node.volumes.create("db", {})
+    node.volumes.mount("db", ID)
+    node.volumes.mount("db", ID)
+    end = node.run("db")
+    end()
+    node.volumes.unmount("db", ID)
+    assert node.kernel.mounts == {}
+    assert node.ledger.promises() == {}
+
+
+def test_unmount_of_a_copy_keeps_the_container_s_reference(node: Node) -> None:
+    """`docker cp` mounts and unmounts under the running container's own ID."""
+    node.volumes.create("db", {})
+    node.volumes.mount("db", ID)
+    node.run("db")
+    node.volumes.mount("db", ID)
+    node.volumes.unmount("db", ID)
+    assert node.holders("db") == {ID: 1}
+    assert node.mounted("db")
+
+
+def test_unmount_keeps_the_references_of_others_whose_process_has_not_come_yet(node: Node) -> None:
+    node.volumes.create("db", {})
+    for mount_id in (ID, ID, OTHER):
+        node.volumes.mount("db", mount_id)
+    node.volumes.unmount("db", ID)
+    assert node.holders("db") == {ID: 1, OTHER: 1}
+    assert node.mounted("db")
+
+
 @pytest.mark.parametrize("verb", ["detach", "occupants"])
 def test_unmount_drops_its_reference_though_the_storage_refuses(node: Node, verb: str) -> None:
     """Docker takes an error for "warn and never try again": the answer is yes, the rest is ours."""
