@@ -89,13 +89,24 @@ def status(number: int) -> Status | None:
         raise
 
 
-def find(file: tuple[int, int]) -> Status | None:
-    """The device that already holds this file: a second one would corrupt it."""
-    for entry in os.listdir("/sys/block"):
-        if entry.startswith("loop") and in_use(int(entry[4:])):
-            found = status(int(entry[4:]))
-            if found is not None and found.file == file:
-                return found
+def find(file: Path) -> Status | None:
+    """The device that already holds this file: a second one would corrupt it.
+
+    Only devices whose file has the same last two names are asked. The kernel asks the file's
+    storage in turn, and one that hangs, anybody's, would hang the asker for ever. The names above
+    differ between mount namespaces; the last two do not, even after a rename.
+    """
+    wanted = identity(file)
+    for entry in Path("/sys/block").glob("loop[0-9]*"):
+        try:
+            shown = (entry / "loop/backing_file").read_text()
+        except OSError:
+            continue  # without a file, or just gone
+        if Path(shown.rstrip("\n")).parts[-2:] != file.parts[-2:]:
+            continue
+        found = status(int(entry.name.removeprefix("loop")))
+        if found is not None and found.file == wanted:
+            return found
     return None
 
 

@@ -106,7 +106,7 @@ class ImageLayout:
         """The image as a device: the one that holds it already, or else a new one. Containers
         that outlived this service still use theirs; a second one would corrupt the image."""
         image, name = self.image(volume.uuid), label(volume.uuid, self.store.check())
-        found = loop.find(loop.identity(image))
+        found = loop.find(image)
         if found is None:
             self._prepare(volume, image)
             with loop.attached(image, label=name) as device:
@@ -185,7 +185,7 @@ class ImageLayout:
         self.staging.clear(uuid)
         if not new.exists():
             return
-        if (device := loop.find(loop.identity(new))) is not None:
+        if (device := loop.find(new)) is not None:
             self._released(uuid, device)
         new.unlink()
 

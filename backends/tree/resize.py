@@ -38,7 +38,7 @@ class Resize:
                 volume = self._record(volume, size)
             if not self.images.growing(volume.uuid).exists():
                 return Growth.ONLINE
-            device = loop.find(loop.identity(self.images.image(volume.uuid)))
+            device = loop.find(self.images.image(volume.uuid))
             if attachment is None or device is None or attachment.device != device.device:
                 return Growth.NEXT_ATTACH
             done = self.images.finish_growth(volume, device, attachment.target)

@@ -90,5 +90,5 @@ class Direct:
             if mount.device == home.device and (mount.root + "/").startswith(root + "/"):
                 raise InUse(f"the data in {data} are mounted at {mount.point}; unmount them first")
         image = data / "image"
-        if image.exists() and (device := loop.find(loop.identity(image))) is not None:
+        if image.exists() and (device := loop.find(image)) is not None:
             raise InUse(f"{image} is in use as /dev/loop{device.number}; unmount it first")
