@@ -63,7 +63,7 @@ class Database:
         while time.monotonic() < end:
             row += 1
             try:
-                client.stdin.write(f"INSERT INTO t.rows VALUES ({row}); SELECT {row};\n")
+                client.stdin.write(f"INSERT INTO t.rows VALUES ({row}); SELECT {row};\n")  # noqa: S608
                 client.stdin.flush()
             except BrokenPipeError:
                 return

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -133,14 +134,26 @@ class Node(ABC):
         if containers := self.docker("ps", "-aq").split():
             self.docker("rm", "-f", "-v", *containers)
         uuids = [volume["status"]["uuid"] for volume in self.volumes()]
-        if names := [volume["name"] for volume in self.volumes()]:
-            self.docker("volume", "rm", *names, seconds=120)
+        for volume in self.volumes():
+            self._remove(volume["name"])
         left = [f"volume {volume['name']}" for volume in self.volumes()]
         left += [f"mount {path}" for path in self.mounted()]
         left += [f"loop device on {path}" for path in loops() if any(u in path for u in uuids)]
         left += [f"file {path}" for path in self.data.rglob("*") if path.name in uuids]
         if left:
             raise AssertionError(f"left behind: {', '.join(left)}")
+
+    def _remove(self, name: str) -> None:
+        """`docker volume rm`; a mount a moment ago whose Unmount was lost is waited for."""
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                self.docker("volume", "rm", name)
+                return
+            except Failed as refused:
+                if "was mounted" not in str(refused) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def close(self) -> None:
         self.engine.close()
