@@ -1,0 +1,158 @@
+"""Where every block of the disk is in the store, and how much of each object still lives.
+
+Per region of 1 GiB two arrays: a location (object id and place, 0 for "never written") and a
+checksum per block, 12 bytes together. Regions that were not touched since the last checkpoint need
+not be in memory: `missing` names those that an operation wants, the caller loads them.
+"""
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from backends.disk.commit import HOLE, INLINE, Commit
+from backends.errors import Damaged
+
+REGION = 262144
+"""Blocks of a region: 1 GiB."""
+_PLACE = 20
+_MASK = (1 << _PLACE) - 1
+
+
+@dataclass
+class StoredObject:
+    """An object that holds blocks of the disk. It lives from record `born` until record `died`,
+    the first one after which no block is left in it (0: it still lives)."""
+
+    key: str
+    start: int
+    blocks: int
+    born: int
+    live: int = 0
+    died: int = 0
+
+
+@dataclass
+class Region:
+    """The blocks of 1 GiB."""
+
+    places: "array[int]" = field(default_factory=lambda: array("Q", bytes(8 * REGION)))
+    checksums: "array[int]" = field(default_factory=lambda: array("I", bytes(4 * REGION)))
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One block in the store."""
+
+    key: str
+    offset: int
+    checksum: int
+
+
+class BlockMap:
+    """The map after some record. Not thread-safe."""
+
+    def __init__(self, size: int) -> None:
+        """`size` in blocks."""
+        self.size = size
+        self.regions: dict[int, Region] = {}
+        self.absent: set[int] = set()
+        """Regions that are in a checkpoint but not loaded."""
+        self.dirty: set[int] = set()
+        """Regions that changed since the last checkpoint."""
+        self.objects: dict[int, StoredObject] = {}
+        self.next_object = 1
+
+    def missing(self, start: int, count: int) -> list[int]:
+        """Regions that have to be loaded before these blocks are looked at or changed."""
+        last = (start + count - 1) // REGION
+        return [index for index in range(start // REGION, last + 1) if index in self.absent]
+
+    def load(self, index: int, region: Region) -> None:
+        """Give the map a region that it lacks."""
+        self.regions[index] = region
+        self.absent.discard(index)
+
+    def find(self, start: int, count: int) -> Iterator[Stored | None]:
+        """Where each block is; None for those that were never written or were discarded."""
+        for block in range(start, start + count):
+            index, place = divmod(block, REGION)
+            region = self.regions.get(index)
+            at = region.places[place] if region else 0
+            if not at or region is None:
+                yield None
+                continue
+            holder = self.objects[at >> _PLACE]
+            offset = holder.start + (at & _MASK) * 4096
+            yield Stored(holder.key, offset, region.checksums[place])
+
+    def apply(self, commit: Commit) -> None:
+        """Take over what a record changes. Every region it touches must be loaded."""
+        if commit.first_object != self.next_object:
+            raise Damaged(
+                f"log record {commit.seq} of {commit.uuid} counts objects from "
+                f"{commit.first_object}, not {self.next_object}"
+            )
+        self._adopt_objects(commit)
+        taken = 0
+        for extent in commit.extents:
+            if extent.start + extent.count > self.size:
+                raise Damaged(f"log record {commit.seq} of {commit.uuid} reaches past the disk")
+            if extent.source == HOLE:
+                self._fill(commit.seq, extent.start, extent.count, 0, None)
+                continue
+            index = len(commit.objects) if extent.source == INLINE else extent.source
+            at = (commit.first_object + index) << _PLACE | extent.first
+            checksums = commit.checksums[taken : taken + extent.count]
+            taken += extent.count
+            self._fill(commit.seq, extent.start, extent.count, at, checksums)
+        self._bury(commit)
+
+    def dead(self) -> Iterable[tuple[int, StoredObject]]:
+        """The objects in which no block is left."""
+        return [(number, found) for number, found in self.objects.items() if not found.live]
+
+    def _adopt_objects(self, commit: Commit) -> None:
+        for number, new in enumerate(commit.objects, commit.first_object):
+            self.objects[number] = StoredObject(new.name.key, new.start, new.blocks, commit.seq)
+        self.next_object = commit.first_object + len(commit.objects)
+        if commit.inline:
+            blocks = len(commit.inline) // 4096
+            self.objects[self.next_object] = StoredObject(
+                commit.key, commit.inline_start, blocks, commit.seq
+            )
+            self.next_object += 1
+
+    def _bury(self, commit: Commit) -> None:
+        """Objects of this record that hold nothing: every block was superseded within it."""
+        for number in range(commit.first_object, self.next_object):
+            if not self.objects[number].live:
+                self.objects[number].died = commit.seq
+
+    def _fill(
+        self, seq: int, start: int, count: int, at: int, checksums: "array[int] | None"
+    ) -> None:
+        done = 0
+        while done < count:
+            index, place = divmod(start + done, REGION)
+            size = min(count - done, REGION - place)
+            self._fill_region(seq, index, place, size, at and at + done)
+            sums = checksums[done : done + size] if checksums else array("I", bytes(4 * size))
+            self.regions[index].checksums[place : place + size] = sums
+            done += size
+
+    def _fill_region(self, seq: int, index: int, place: int, count: int, at: int) -> None:
+        if index in self.absent:
+            raise KeyError(index)
+        places = self.regions.setdefault(index, Region()).places
+        self.dirty.add(index)
+        old = Counter(found >> _PLACE for found in places[place : place + count])
+        fresh = array("Q", range(at, at + count)) if at else array("Q", bytes(8 * count))
+        places[place : place + count] = fresh
+        if at:
+            self.objects[at >> _PLACE].live += count
+        for number, gone in old.items():
+            if number:
+                holder = self.objects[number]
+                holder.live -= gone
+                holder.died = 0 if holder.live else seq

@@ -1,0 +1,101 @@
+"""Checkpoints: the map after one record, so that a new owner need not read the log from the start.
+
+    ckpt/<seq>-<put id>/manifest        the objects, and where each region is
+    ckpt/<seq>-<put id>/<region>        the arrays of one region that changed since the last one
+
+Regions that did not change are named where an earlier checkpoint put them.
+"""
+
+import json
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from backends.disk.blockmap import REGION, Region, StoredObject
+from backends.disk.commit import little, words32, words64
+from backends.disk.history import Held, Tail
+from backends.errors import Damaged
+
+MAGIC = b"kedgemap"
+VERSION = 1
+_HEAD = struct.Struct("<8sHHIQII")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a checkpoint holds besides the regions."""
+
+    uuid: str
+    tail: Tail
+    next_object: int
+    regions: Mapping[int, str]
+    """Key of each region's object."""
+    objects: Mapping[int, StoredObject]
+
+    def encode(self) -> bytes:
+        """The manifest's bytes: a line of JSON, compressed, behind a checksum."""
+        content = {
+            "format": VERSION,
+            "uuid": self.uuid,
+            "seq": self.tail.seq,
+            "hash": self.tail.hash.hex(),
+            "holders": [{**asdict(h), "session": h.session.hex()} for h in self.tail.holders],
+            "next_object": self.next_object,
+            "regions": sorted(self.regions.items()),
+            "objects": [
+                [number, o.key, o.start, o.blocks, o.born, o.live, o.died]
+                for number, o in sorted(self.objects.items())
+            ],
+        }
+        body = zlib.compress(json.dumps(content).encode(), 1)
+        return MAGIC + struct.pack("<I", zlib.crc32(body)) + body
+
+
+def decode_manifest(body: bytes, *, uuid: str) -> Manifest:
+    """Damaged unless `body` is a manifest of that disk."""
+    try:
+        if body[:8] != MAGIC or zlib.crc32(body[12:]) != struct.unpack_from("<I", body, 8)[0]:
+            raise ValueError("its checksum is wrong")
+        content = json.loads(zlib.decompress(body[12:]))
+        if (content["format"], content["uuid"]) != (VERSION, uuid):
+            raise ValueError(f"it is of {content['uuid']}, format {content['format']}")
+        holders = tuple(
+            Held(h["epoch"], bytes.fromhex(h["session"]), h["node"], h["upto"])
+            for h in content["holders"]
+        )
+        return Manifest(
+            uuid=uuid,
+            tail=Tail(content["seq"], bytes.fromhex(content["hash"]), holders),
+            next_object=content["next_object"],
+            regions={int(index): str(key) for index, key in content["regions"]},
+            objects={int(number): StoredObject(*rest) for number, *rest in content["objects"]},
+        )
+    except (ValueError, KeyError, TypeError, zlib.error, struct.error) as error:
+        raise Damaged(f"a checkpoint of disk {uuid} cannot be read: {error}") from error
+
+
+def encode_region(uuid: str, index: int, seq: int, region: Region) -> bytes:
+    """The object of one region."""
+    name = uuid.encode()
+    arrays = zlib.compress(little(region.places) + little(region.checksums), 1)
+    head = _HEAD.pack(MAGIC, VERSION, len(name), index, seq, REGION, len(arrays)) + name
+    return head + struct.pack("<I", zlib.crc32(arrays, zlib.crc32(head))) + arrays
+
+
+def decode_region(body: bytes, *, uuid: str, index: int) -> Region:
+    """Damaged unless `body` is that region of that disk."""
+    try:
+        magic, version, words, found, _, blocks, size = _HEAD.unpack_from(body)
+        start = _HEAD.size + words
+        if (magic, version, blocks) != (MAGIC, VERSION, REGION) or len(body) != start + 4 + size:
+            raise ValueError("its format is not known to this version of kedge")
+        (crc,) = struct.unpack_from("<I", body, start)
+        if zlib.crc32(body[start + 4 :], zlib.crc32(body[:start])) != crc:
+            raise ValueError("its checksum is wrong")
+        if (body[_HEAD.size : start].decode(), found) != (uuid, index):
+            raise ValueError("it is another one")
+        arrays = zlib.decompress(body[start + 4 :])
+        return Region(words64(arrays[: 8 * REGION]), words32(arrays[8 * REGION :]))
+    except (ValueError, struct.error, zlib.error) as error:
+        raise Damaged(f"region {index} of disk {uuid} cannot be read: {error}") from error

@@ -1,0 +1,163 @@
+"""The head of a disk: who owns it, and where its last checkpoint is. One record, changed by
+compare-and-swap a few times a minute at most; everything else is found from it.
+
+    disks/<uuid>   {format, uuid, size, epoch, session, node, state, checkpoint, pins, ...}
+"""
+
+import enum
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
+
+from backends.disk.history import Owner
+from backends.errors import Conflict, Damaged, Exists, Fenced, NotFound
+from backends.records import Record, Records
+
+FORMAT = 1
+KIND = "disks"
+
+
+class State(enum.Enum):
+    """What may be done with a disk."""
+
+    DETACHED = "detached"
+    ATTACHED = "attached"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True)
+class Head:
+    """A disk as its record says. Epochs only rise; a deleted disk's record stays."""
+
+    uuid: str
+    size: int
+    """Bytes."""
+    epoch: int = 0
+    session: str = ""
+    node: str = ""
+    state: State = State.DETACHED
+    checkpoint: str = ""
+    """Key of the last checkpoint's manifest; empty before the first."""
+    checkpoint_seq: int = 0
+    boundary: int = 0
+    """Log records up to here, fences excepted, may have been deleted."""
+    pins: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Snapshots by name: the record each one ends with."""
+
+    def encode(self) -> bytes:
+        """The record's value."""
+        fields = {**asdict(replace(self, pins={})), "state": self.state.value}
+        return json.dumps({"format": FORMAT, **fields, "pins": dict(self.pins)}).encode()
+
+    @classmethod
+    def decode(cls, record: Record) -> "Head":
+        """Damaged when it is of another format or makes no sense."""
+        try:
+            fields = json.loads(record.value)
+            if fields.pop("format") != FORMAT:
+                raise ValueError("it was written by a newer version of kedge; upgrade this node")
+            head = cls(**{**fields, "state": State(fields["state"])})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise Damaged(f"{record.key} is not the head of a disk: {error}") from error
+        if record.key != f"{KIND}/{head.uuid}":
+            raise Damaged(f"{record.key} is the head of another disk, {head.uuid}")
+        return head
+
+    def owned_by(self, owner: Owner) -> bool:
+        """Whether `owner` holds the disk now."""
+        return (self.epoch, self.session) == (owner.epoch, owner.session.hex())
+
+
+class Heads:
+    """The heads of one profile's disks. Every method may raise Unavailable: then the change may
+    or may not have happened, and the same call made again finishes it."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    def create(self, uuid: str, size: int) -> Head:
+        """Make the head of a new disk. There already: returned; Exists when it differs."""
+        head = Head(uuid, size)
+        try:
+            self._records.put(f"{KIND}/{uuid}", head.encode(), expected=None)
+        except Conflict:
+            head = self.read(uuid)
+            if head.size != size or head.state is State.DELETED:
+                raise Exists(f"disk {uuid} is there already and differs") from None
+        return head
+
+    def read(self, uuid: str) -> Head:
+        """The head now. NotFound when there never was such a disk."""
+        return self._read(uuid)[0]
+
+    def take(self, uuid: str, owner: Owner) -> Head:
+        """Make `owner` the one who holds the disk. Held by it already: returned. Fenced when its
+        epoch is not higher than any before; NotFound when the disk was deleted."""
+
+        def step(head: Head) -> Head:
+            if head.state is State.DELETED:
+                raise NotFound(f"disk {uuid} was deleted")
+            if not head.owned_by(owner) and head.epoch >= owner.epoch:
+                raise _lost(head, owner)
+            return replace(
+                head,
+                epoch=owner.epoch,
+                session=owner.session.hex(),
+                node=owner.node,
+                state=State.ATTACHED,
+            )
+
+        return self._change(uuid, step)
+
+    def change(self, uuid: str, owner: Owner, step: Callable[[Head], Head]) -> Head:
+        """Change the head of a disk that `owner` holds. Fenced when it does so no more."""
+
+        def checked(head: Head) -> Head:
+            if not head.owned_by(owner):
+                raise _lost(head, owner)
+            return step(head)
+
+        return self._change(uuid, checked)
+
+    def grow(self, uuid: str, size: int) -> Head:
+        """Record a larger size, whoever holds the disk; it counts when it is opened next."""
+        return self._change(uuid, lambda head: replace(head, size=max(size, head.size)))
+
+    def delete(self, uuid: str) -> Head | None:
+        """Put the disk out of everybody's reach, for good: whoever holds it is fenced."""
+
+        def step(head: Head) -> Head:
+            if head.state is State.DELETED:
+                return head
+            return replace(head, epoch=head.epoch + 1, session="", node="", state=State.DELETED)
+
+        try:
+            return self._change(uuid, step)
+        except NotFound:
+            return None
+
+    def _change(self, uuid: str, step: Callable[[Head], Head]) -> Head:
+        while True:
+            head, version = self._read(uuid)
+            changed = step(head)
+            if changed == head:
+                return head
+            try:
+                self._records.put(f"{KIND}/{uuid}", changed.encode(), expected=version)
+            except Conflict:
+                continue
+            return changed
+
+    def _read(self, uuid: str) -> tuple[Head, str]:
+        record = self._records.get(f"{KIND}/{uuid}")
+        if record is None:
+            raise NotFound(f"there is no disk {uuid}")
+        return Head.decode(record), record.version
+
+
+def _lost(head: Head, owner: Owner) -> Fenced:
+    who = f"node {head.node}" if head.node else "nobody: it was deleted"
+    return Fenced(
+        f"disk {head.uuid} is held by {who} since epoch {head.epoch}; epoch {owner.epoch} is over"
+    )

@@ -1,0 +1,167 @@
+"""The local log's bytes: what was written and not yet known to be in the store.
+
+A log is a row of segment files of one size. Positions count on through all of them and never
+repeat, so a recycled file is told from what it held before. An entry is appended whole:
+
+    head | one checksum per block | the blocks
+
+Reading stops at the first entry that is not whole, not valid or not the next: what a power cut
+tore was never acknowledged as flushed. If an entry *behind* says that the bad one had been synced
+before it, then this is no torn end but damage, and is said so.
+"""
+
+import enum
+import struct
+import zlib
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from backends.disk.commit import little, words32
+from backends.errors import Damaged
+
+SEGMENT_MAGIC = b"kedgeseg"
+VERSION = 1
+HEADER = 4096
+"""Bytes before the first entry of a segment."""
+_MAGIC = 0x4B456E74
+_ENTRY = struct.Struct("<IIQQQQIIB3x")
+_SEGMENT = struct.Struct("<8sHHQQQQ")
+
+
+class Kind(enum.IntEnum):
+    """What an entry does to its range."""
+
+    WRITE = 1
+    DISCARD = 2
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One write or discard. `position` is that of its first byte of data, `end` that after it."""
+
+    seq: int
+    kind: Kind
+    offset: int
+    length: int
+    unique: int
+    connection: int
+    synced: int
+    """Entries up to this one were known to be synced when this one was written."""
+    checksums: "array[int]" = field(default_factory=lambda: array("I"))
+    position: int = 0
+    end: int = 0
+
+
+def checksums(data: bytes | memoryview) -> "array[int]":
+    """The checksum of each block of `data`."""
+    view = memoryview(data)
+    return array("I", [zlib.crc32(view[at : at + 4096]) for at in range(0, len(view), 4096)])
+
+
+def encode(entry: Entry) -> bytes:
+    """Everything of an entry that stands before its data."""
+    sums = little(entry.checksums)
+    body = _ENTRY.pack(
+        *(_MAGIC, 0, entry.seq, entry.synced, entry.offset, entry.unique),
+        *(entry.connection, entry.length, entry.kind),
+    )
+    crc = zlib.crc32(sums, zlib.crc32(body[8:]))
+    return body[:4] + struct.pack("<I", crc) + body[8:] + sums
+
+
+def overhead(blocks: int) -> int:
+    """Bytes of an entry besides its data."""
+    return _ENTRY.size + 4 * blocks
+
+
+@dataclass(frozen=True)
+class SegmentHead:
+    """The first bytes of a segment: which one it is, and with which entry it begins."""
+
+    number: int
+    first: int
+    synced: int
+    identity: int
+    """A checksum of the disk's uuid and of the log's own random name."""
+
+    def encode(self) -> bytes:
+        """HEADER bytes."""
+        body = _SEGMENT.pack(
+            SEGMENT_MAGIC, VERSION, 0, self.number, self.first, self.synced, self.identity
+        )
+        return (body + struct.pack("<I", zlib.crc32(body))).ljust(HEADER, b"\0")
+
+    @classmethod
+    def decode(cls, body: bytes) -> "SegmentHead | None":
+        """None when it was never written whole."""
+        if len(body) < HEADER:
+            return None
+        magic, version, _, number, first, synced, identity = _SEGMENT.unpack_from(body)
+        if magic != SEGMENT_MAGIC:
+            return None
+        (crc,) = struct.unpack_from("<I", body, _SEGMENT.size)
+        if zlib.crc32(body[: _SEGMENT.size]) != crc:
+            return None
+        if version != VERSION:
+            raise Damaged("the local log was written by a newer version of kedge; upgrade")
+        return cls(number, first, synced, identity)
+
+
+@dataclass
+class Scan:
+    """Reads the entries of one segment in order. After it has run, `broken` tells whether bytes
+    that look like entries lie behind the last good one, and `witnessed` up to which entry they,
+    or a later segment, say that everything was synced."""
+
+    body: bytes
+    base: int
+    """The position of the segment's first byte."""
+    expected: int
+    end: int = HEADER
+    witnessed: int = 0
+
+    def entries(self) -> Iterator[Entry]:
+        """Valid entries from `expected` on."""
+        place, good = HEADER, True
+        while (found := _decode(self.body, place)) is not None:
+            entry, size, whole = found
+            if good and (entry.seq != self.expected or not whole):
+                good = False
+            if not good:
+                if entry.seq <= self.expected + len(self.body) and whole:
+                    self._witness(entry)
+                place += size
+                continue
+            place += size
+            self.end, self.expected = place, self.expected + 1
+            start = self.base + place - (entry.length if entry.kind is Kind.WRITE else 0)
+            yield Entry(
+                *(entry.seq, entry.kind, entry.offset, entry.length, entry.unique),
+                *(entry.connection, entry.synced, entry.checksums, start, self.base + place),
+            )
+
+    def _witness(self, entry: Entry) -> None:
+        if entry.seq > self.expected:
+            self.witnessed = max(self.witnessed, entry.synced)
+
+
+def _decode(body: bytes, place: int) -> tuple[Entry, int, bool] | None:
+    """The entry at `place`, its size, and whether its data are right; None if none is there."""
+    if place + _ENTRY.size > len(body):
+        return None
+    magic, crc, seq, synced, offset, unique, connection, length, kind = _ENTRY.unpack_from(
+        body, place
+    )
+    blocks = length // 4096 if kind == Kind.WRITE else 0
+    start = place + overhead(blocks)
+    end = start + blocks * 4096
+    if magic != _MAGIC or kind not in (1, 2) or end > len(body):
+        return None
+    sums = body[place + _ENTRY.size : start]
+    if zlib.crc32(sums, zlib.crc32(body[place + 8 : place + _ENTRY.size])) != crc:
+        return None
+    sums32 = words32(sums)
+    whole = sums32 == checksums(memoryview(body)[start:end])
+    entry = Entry(seq, Kind(kind), offset, length, unique, connection, synced, sums32)
+    return entry, end - place, whole
