@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from backends.disk.commit import HOLE, INLINE, Commit
+from backends.disk.commit import HOLE, INLINE, Commit, Kind
 from backends.errors import Damaged
 
 REGION = 262144
@@ -21,7 +21,8 @@ _MASK = (1 << _PLACE) - 1
 
 @dataclass
 class StoredObject:
-    """An object that holds blocks of the disk. It lives from record `born` until record `died`,
+    """An object that holds blocks of the disk: a data object, or a log record (fences excepted:
+    they are never deleted, so nobody counts them). It lives from record `born` until record `died`,
     the first one after which no block is left in it (0: it still lives)."""
 
     key: str
@@ -42,10 +43,11 @@ class Region:
 
 @dataclass(frozen=True)
 class Stored:
-    """One block in the store."""
+    """One block in the store: block `place` of an object."""
 
-    key: str
-    offset: int
+    number: int
+    holder: StoredObject
+    place: int
     checksum: int
 
 
@@ -82,9 +84,8 @@ class BlockMap:
             if not at or region is None:
                 yield None
                 continue
-            holder = self.objects[at >> _PLACE]
-            offset = holder.start + (at & _MASK) * 4096
-            yield Stored(holder.key, offset, region.checksums[place])
+            number = at >> _PLACE
+            yield Stored(number, self.objects[number], at & _MASK, region.checksums[place])
 
     def apply(self, commit: Commit) -> None:
         """Take over what a record changes. Every region it touches must be loaded."""
@@ -116,10 +117,9 @@ class BlockMap:
         for number, new in enumerate(commit.objects, commit.first_object):
             self.objects[number] = StoredObject(new.name.key, new.start, new.blocks, commit.seq)
         self.next_object = commit.first_object + len(commit.objects)
-        if commit.inline:
-            blocks = len(commit.inline) // 4096
+        if commit.kind is not Kind.FENCE:
             self.objects[self.next_object] = StoredObject(
-                commit.key, commit.inline_start, blocks, commit.seq
+                commit.key, commit.inline_start, len(commit.inline) // 4096, commit.seq
             )
             self.next_object += 1
 
@@ -136,6 +136,9 @@ class BlockMap:
         while done < count:
             index, place = divmod(start + done, REGION)
             size = min(count - done, REGION - place)
+            if not at and index not in self.regions and index not in self.absent:
+                done += size
+                continue
             self._fill_region(seq, index, place, size, at and at + done)
             sums = checksums[done : done + size] if checksums else array("I", bytes(4 * size))
             self.regions[index].checksums[place : place + size] = sums

@@ -87,7 +87,8 @@ class Commit:
     node: str
     upto: int = 0
     first_object: int = 1
-    """The id of its first object; the others follow, the inline bytes (if any) last."""
+    """The id of its first object; the others follow. The record itself, unless it is a fence, has
+    the id after them: it holds the inline bytes, if any."""
     objects: tuple[DataObject, ...] = ()
     extents: tuple[Extent, ...] = ()
     checksums: "array[int]" = field(default_factory=lambda: array("I"))
@@ -101,6 +102,14 @@ class Commit:
 
     def encode(self) -> bytes:
         """The object's bytes."""
+        return self.table() + self.inline
+
+    def hash(self) -> bytes:
+        """What the next record holds. The inline bytes are covered by their checksums."""
+        return hashlib.sha256(self.table()).digest()
+
+    def table(self) -> bytes:
+        """Everything but the inline bytes."""
         uuid, node = self.uuid.encode(), self.node.encode()
         head = _HEAD.pack(
             *(MAGIC, VERSION, self.kind, len(uuid) << 16 | len(node), self.seq, self.epoch),
@@ -113,8 +122,7 @@ class Commit:
         )
         extents = b"".join(_EXTENT.pack(e.start, e.count, e.source, e.first) for e in self.extents)
         table = head + uuid + node + objects + extents + little(self.checksums)
-        table += struct.pack("<I", zlib.crc32(table))
-        return table + self.inline
+        return table + struct.pack("<I", zlib.crc32(table))
 
     @property
     def inline_start(self) -> int:
@@ -127,11 +135,6 @@ class Commit:
 def log_key(seq: int) -> str:
     """The key of a record below the volume's prefix."""
     return f"log/{seq:016x}"
-
-
-def chain(body: bytes) -> bytes:
-    """The hash of an encoded record, which the next one holds."""
-    return hashlib.sha256(body).digest()
 
 
 def decode(body: bytes, *, uuid: str, seq: int) -> Commit:

@@ -50,8 +50,8 @@ class Tail:
         """Who wrote the last record."""
         return self.holders[-1] if self.holders else None
 
-    def after(self, commit: Commit, hash: bytes) -> "Tail":
-        """The tail once `commit`, whose bytes have `hash`, is part. Damaged if it cannot be."""
+    def after(self, commit: Commit) -> "Tail":
+        """The tail once `commit` is part. Damaged if it cannot be."""
         name = f"log record {commit.seq} of {commit.uuid}"
         if commit.seq != self.seq + 1 or commit.previous != self.hash:
             raise Damaged(f"{name} does not continue its chain")
@@ -62,10 +62,10 @@ class Tail:
         if commit.kind is Kind.FENCE:
             if last and commit.epoch == last.epoch:
                 raise Damaged(f"{name} is a second fence of epoch {commit.epoch}")
-            return Tail(commit.seq, hash, (*self.holders, held)[-_HOLDERS:])
+            return Tail(commit.seq, commit.hash(), (*self.holders, held)[-_HOLDERS:])
         if last is None or (last.epoch, last.session) != (commit.epoch, commit.session):
             raise Damaged(f"{name}: its writer made no fence")
-        return Tail(commit.seq, hash, (held,))
+        return Tail(commit.seq, commit.hash(), (held,))
 
     def continues(self, epoch: int, session: bytes, node: str) -> Held | None:
         """The holder of that session, if nobody but `node` has had the disk since: then what its

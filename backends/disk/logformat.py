@@ -110,9 +110,8 @@ class SegmentHead:
 
 @dataclass
 class Scan:
-    """Reads the entries of one segment in order. After it has run, `broken` tells whether bytes
-    that look like entries lie behind the last good one, and `witnessed` up to which entry they,
-    or a later segment, say that everything was synced."""
+    """Reads the entries of one segment in order. After it has run, `witnessed` tells up to which
+    entry those behind the last good one say that everything had been synced."""
 
     body: bytes
     base: int
@@ -129,8 +128,8 @@ class Scan:
             if good and (entry.seq != self.expected or not whole):
                 good = False
             if not good:
-                if entry.seq <= self.expected + len(self.body) and whole:
-                    self._witness(entry)
+                if entry.seq > self.expected and whole:
+                    self.witnessed = max(self.witnessed, entry.synced)
                 place += size
                 continue
             place += size
@@ -140,10 +139,6 @@ class Scan:
                 *(entry.seq, entry.kind, entry.offset, entry.length, entry.unique),
                 *(entry.connection, entry.synced, entry.checksums, start, self.base + place),
             )
-
-    def _witness(self, entry: Entry) -> None:
-        if entry.seq > self.expected:
-            self.witnessed = max(self.witnessed, entry.synced)
 
 
 def _decode(body: bytes, place: int) -> tuple[Entry, int, bool] | None:

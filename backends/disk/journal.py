@@ -1,0 +1,197 @@
+"""The store's side of a disk: the map, the end of the history, and how both go on.
+
+Everything here happens in the caller's thread, one call at a time; `lock` is held only while map
+and tail change, so that readers may look at them meanwhile.
+"""
+
+import functools
+import threading
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from backends.disk import checkpoint, commit
+from backends.disk.blockmap import BlockMap
+from backends.disk.commit import Commit, DataObject, Extent, Kind
+from backends.disk.head import Head
+from backends.disk.history import Owner, Tail
+from backends.errors import Damaged, Fenced, NotFound, Unavailable
+from backends.stores.base import Store
+from backends.stores.settled import create
+
+T = TypeVar("T")
+_REFETCH = 3
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a data record will say."""
+
+    objects: tuple[DataObject, ...] = ()
+    extents: tuple[Extent, ...] = ()
+    checksums: "array[int] | None" = None
+    inline: bytes = b""
+
+
+class Journal:
+    """One disk, as one owner sees it. `wait(n)` is called before the n-th repetition of what the
+    store could not answer; it sleeps, or raises to give up."""
+
+    def __init__(
+        self,
+        store: Store,
+        head: Head,
+        owner: Owner,
+        *,
+        new_id: Callable[[], bytes],
+        wait: Callable[[int], None],
+    ) -> None:
+        self.uuid = head.uuid
+        self.owner = owner
+        self.tail = Tail()
+        self.map = BlockMap(head.size // 4096)
+        self.regions: dict[int, str] = {}
+        self.lock = threading.RLock()
+        self.checkpointed = 0
+        """The record that the last checkpoint of this disk ends with."""
+        self.fence_seq = 0
+        """The record from which on this owner writes alone."""
+        self.prefix = f"disks/{head.uuid}/"
+        self._store = store
+        self._new_id = new_id
+        self._wait = wait
+
+    def load(self, head: Head) -> None:
+        """Begin with the head's checkpoint; regions follow when they are touched."""
+        if not head.checkpoint:
+            return
+        manifest = self.checked(
+            head.checkpoint, lambda body: checkpoint.decode_manifest(body, uuid=self.uuid)
+        )
+        self.tail = manifest.tail
+        self.checkpointed = manifest.tail.seq
+        self.map.objects = dict(manifest.objects)
+        self.map.next_object = manifest.next_object
+        self.regions = dict(manifest.regions)
+        self.map.absent = set(manifest.regions)
+
+    def replay(self) -> None:
+        """Take over every record up to the first free slot."""
+        while True:
+            seq = self.tail.seq + 1
+            try:
+                body = self._record(seq)
+            except NotFound:
+                return
+            self._take(self._decoded(body, seq))
+
+    def fence(self, upto: int) -> None:
+        """Make the record that ends everybody else's writing, behind whatever they have written
+        until then. `upto`: what of our own local log is in the history already. Fenced when a
+        later owner was faster."""
+        while True:
+            own = self._next(Kind.FENCE, Content(), upto)
+            if self._create(own):
+                self.fence_seq = own.seq
+                return
+            if self.tail.last and self.owner.epoch == self.tail.last.epoch:
+                self.fence_seq = self.tail.seq
+                return
+
+    def append(self, kind: Kind, content: Content, upto: int) -> bool:
+        """Make the next record. False when a late record of this very session took the slot, of
+        a process that died: it is taken over, and the caller looks again at what is left to
+        write. Fenced when a later owner took it."""
+        return self._create(self._next(kind, content, upto))
+
+    def put(self, key: str, body: bytes) -> None:
+        """Make or replace an object whose name only this session uses."""
+        self._patiently(lambda: self._store.put(self.prefix + key, body))
+
+    def load_regions(self, start: int, count: int) -> None:
+        """Have the regions of these blocks in memory."""
+        with self.lock:
+            wanted = [(index, self.regions[index]) for index in self.map.missing(start, count)]
+        for index, key in wanted:
+            decode = functools.partial(checkpoint.decode_region, uuid=self.uuid, index=index)
+            region = self.checked(key, decode)
+            with self.lock:
+                if index in self.map.absent:
+                    self.map.load(index, region)
+
+    def _next(self, kind: Kind, content: Content, upto: int) -> Commit:
+        return Commit(
+            seq=self.tail.seq + 1,
+            kind=kind,
+            epoch=self.owner.epoch,
+            session=self.owner.session,
+            put_id=self._new_id(),
+            previous=self.tail.hash,
+            uuid=self.uuid,
+            node=self.owner.node,
+            upto=upto,
+            first_object=self.map.next_object,
+            objects=content.objects,
+            extents=content.extents,
+            checksums=content.checksums if content.checksums is not None else array("I"),
+            inline=content.inline,
+        )
+
+    def _create(self, own: Commit) -> bool:
+        """Make a record, and take it over. False when another one stands there: that one is."""
+        body = own.encode()
+        taken = self._patiently(lambda: create(self._store, self.prefix + own.key, body))
+        found = own if taken is None else self._decoded(taken.body, own.seq)
+        self._take(found)
+        return found.put_id == own.put_id
+
+    def _decoded(self, body: bytes, seq: int) -> Commit:
+        """The record; read again when the bytes were spoiled on their way."""
+        for _ in range(_REFETCH):
+            try:
+                return commit.decode(body, uuid=self.uuid, seq=seq)
+            except Damaged:
+                body = self._record(seq)
+        return commit.decode(body, uuid=self.uuid, seq=seq)
+
+    def _take(self, record: Commit) -> None:
+        """Make a record part of the map. Fenced when it is that of a later owner."""
+        if record.epoch > self.owner.epoch:
+            raise Fenced(
+                f"disk {self.uuid} is written by node {record.node} under epoch {record.epoch}; "
+                f"epoch {self.owner.epoch} is over"
+            )
+        tail = self.tail.after(record)
+        for extent in record.extents:
+            self.load_regions(extent.start, extent.count)
+        with self.lock:
+            self.map.apply(record)
+            self.tail = tail
+
+    def _record(self, seq: int) -> bytes:
+        return self._patiently(lambda: self._store.get(self.prefix + commit.log_key(seq)))
+
+    def checked(self, key: str, decode: Callable[[bytes], T]) -> T:
+        """An object that must be there and right."""
+        for _ in range(_REFETCH):
+            try:
+                return decode(self._fetch(key))
+            except Damaged:
+                continue
+        return decode(self._fetch(key))
+
+    def _fetch(self, key: str) -> bytes:
+        try:
+            return self._patiently(lambda: self._store.get(self.prefix + key))
+        except NotFound as error:
+            raise Damaged(f"disk {self.uuid} lacks its object {key}") from error
+
+    def _patiently(self, attempt: Callable[[], T]) -> T:
+        count = 0
+        while True:
+            try:
+                return attempt()
+            except Unavailable:
+                count += 1
+                self._wait(count)

@@ -1,0 +1,262 @@
+"""The local log: entries in, entries out again after a crash, space back when they are shipped.
+
+Whoever uses it keeps one lock around `append`, `begin_sync`, `end_sync` and `release`; only the
+sync itself and reading go on beside them. After any failure to write or sync nothing may be
+believed any more: the log stays failed until it is opened anew.
+"""
+
+import json
+import re
+import zlib
+from array import array
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Protocol
+
+from backends.disk import logformat
+from backends.disk.logformat import HEADER, Entry, Kind, Scan, SegmentHead
+from backends.errors import Damaged, HostError
+
+_NAME = re.compile(r"segment-([0-9a-f]{16})")
+_BINDING = "binding.json"
+
+
+class Files(Protocol):
+    """See LogFiles."""
+
+    def names(self) -> list[str]: ...
+    def read(self, name: str) -> bytes: ...
+    def allocate(self, name: str, size: int) -> None: ...
+    def rename(self, old: str, new: str) -> None: ...
+    def remove(self, name: str) -> None: ...
+    def write(self, name: str, offset: int, parts: Sequence[bytes | memoryview]) -> None: ...
+    def pread(self, name: str, offset: int, length: int) -> bytes: ...
+    def sync(self, names: Sequence[str], *, directory: bool = False) -> None: ...
+    def put(self, name: str, content: bytes) -> None: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Whose log this is: used only while the disk's history agrees."""
+
+    uuid: str
+    log: str
+    """A random name of this log."""
+    epoch: int
+    session: str
+    node: str
+    segment: int
+    """Bytes of a segment file."""
+
+    @property
+    def identity(self) -> int:
+        """What its segments carry."""
+        return zlib.crc32(f"{self.uuid} {self.log}".encode())
+
+
+@dataclass
+class _Segment:
+    number: int
+    first: int
+    last: int
+    end: int = HEADER
+
+
+class LocalLog:
+    """A log whose entries from `start` on are kept. Made by `open_log` or `new_log`."""
+
+    def __init__(self, files: Files, binding: Binding, segments: int) -> None:
+        """`segments`: how many files there may be."""
+        self.binding = binding
+        self.seq = 0
+        """The last entry appended."""
+        self.synced = 0
+        self.failed = ""
+        self._files = files
+        self._limit = segments
+        self._segments: list[_Segment] = []
+        self._spare: list[str] = []
+        self._unsynced: set[str] = set()
+        self._renamed = False
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of the largest write that one entry can hold."""
+        return (self.binding.segment - HEADER) // 2
+
+    def room(self, length: int) -> bool:
+        """Whether an entry with so many bytes of data can be appended now."""
+        size = logformat.overhead(length // 4096) + length
+        if self._segments and self._segments[-1].end + size <= self.binding.segment:
+            return True
+        return len(self._segments) < self._limit
+
+    def append(
+        self, kind: Kind, offset: int, data: bytes | memoryview | int, unique: int, connection: int
+    ) -> Entry:
+        """Write one entry, not synced. `data` of a discard is its length. Call when `room`."""
+        self.check()
+        body = b"" if isinstance(data, int) else data
+        length = data if isinstance(data, int) else len(data)
+        sums = logformat.checksums(body) if len(body) else array("I")
+        size = logformat.overhead(len(sums)) + len(body)
+        try:
+            segment = self._segment_for(size)
+            entry = Entry(
+                *(self.seq + 1, kind, offset, length, unique, connection, self.synced, sums)
+            )
+            parts = [logformat.encode(entry), body] if len(body) else [logformat.encode(entry)]
+            self._files.write(_name(segment.number), segment.end, parts)
+        except HostError as error:
+            self.failed = error.message
+            raise
+        self.seq = segment.last = entry.seq
+        segment.end += size
+        self._unsynced.add(_name(segment.number))
+        end = segment.number * self.binding.segment + segment.end
+        return replace(entry, position=end - len(body), end=end)
+
+    def begin_sync(self) -> tuple[int, list[str], bool]:
+        """What a sync that starts now will cover: hand it to `sync`, then to `end_sync`."""
+        self.check()
+        work = (self.seq, sorted(self._unsynced), self._renamed)
+        self._unsynced, self._renamed = set(), False
+        return work
+
+    def sync(self, work: tuple[int, list[str], bool]) -> None:
+        """Put the bytes on stable storage. Needs no lock."""
+        try:
+            self._files.sync(work[1], directory=work[2])
+        except HostError as error:
+            self.failed = error.message
+            raise
+
+    def end_sync(self, work: tuple[int, list[str], bool]) -> None:
+        """Believe in a sync that has returned."""
+        self.check()
+        self.synced = max(self.synced, work[0])
+
+    def read(self, position: int, length: int) -> bytes:
+        """Bytes of an entry. What was released meanwhile reads as anything: check the sums."""
+        number, offset = divmod(position, self.binding.segment)
+        try:
+            return self._files.pread(_name(number), offset, length)
+        except HostError:
+            return b""
+
+    def release(self, upto: int) -> None:
+        """Entries up to `upto` are in the store: segments that hold nothing else may be used
+        again. The last two stay, for requests that come a second time."""
+        while len(self._segments) > 2 and self._segments[0].last <= upto:
+            self._spare.append(_name(self._segments.pop(0).number))
+
+    def rebind(self, binding: Binding) -> None:
+        """Give the log to another epoch or session of the same node, durably."""
+        self._files.put(_BINDING, json.dumps(asdict(binding)).encode())
+        self.binding = binding
+
+    def check(self) -> None:
+        """HostError if the log has failed."""
+        if self.failed:
+            raise HostError(f"{self.failed}; nothing is acknowledged any more")
+
+    def close(self) -> None:
+        """Close the files."""
+        self._files.close()
+
+    def _segment_for(self, size: int) -> _Segment:
+        last = self._segments[-1] if self._segments else None
+        if last and last.end + size <= self.binding.segment:
+            return last
+        if size + HEADER > self.binding.segment:
+            raise HostError(f"an entry of {size} bytes does not fit the log's segments")
+        new = _Segment(last.number + 1 if last else self.seq + 1, self.seq + 1, self.seq)
+        name = _name(new.number)
+        if self._spare:
+            self._files.rename(self._spare.pop(0), name)
+        else:
+            self._files.allocate(name, self.binding.segment)
+        head = SegmentHead(new.number, new.first, self.synced, self.binding.identity)
+        self._files.write(name, 0, [head.encode()])
+        self._unsynced.add(name)
+        self._renamed = True
+        self._segments.append(new)
+        return new
+
+    def recover(self) -> list[Entry]:
+        """Find the entries again, after a crash. Damaged when what had been synced is broken."""
+        found, heads, expected = [], self._heads(), 0
+        witnessed = 0
+        cut_off: list[str] = []
+        for number, head in heads:
+            if cut_off or (expected and head.first != expected):
+                witnessed = max(witnessed, head.synced)
+                cut_off.append(_name(number))
+                continue
+            body = self._files.read(_name(number))
+            scan = Scan(body, number * self.binding.segment, head.first)
+            entries = list(scan.entries())
+            found += entries
+            expected = scan.expected
+            witnessed = max(witnessed, scan.witnessed)
+            self._segments.append(_Segment(number, head.first, expected - 1, scan.end))
+        last = found[-1].seq if found else (expected or 1) - 1
+        if witnessed > last:
+            raise Damaged(
+                f"the local log of disk {self.binding.uuid} is broken behind entry {last}, but "
+                f"entries up to {witnessed} had been synced; what is in the store is whole: "
+                "detach with force to go on from there"
+            )
+        for name in cut_off:
+            self._files.remove(name)
+        self.seq = self.synced = last
+        self._close_last()
+        self._files.sync([_name(segment.number) for segment in self._segments])
+        return found
+
+    def _close_last(self) -> None:
+        """Go on in a new segment: behind the end of this one may lie whole entries of a future
+        that did not happen, and the next ones could lead right up to them."""
+        if self._segments:
+            self._segments[-1].end = self.binding.segment
+
+    def _heads(self) -> list[tuple[int, SegmentHead]]:
+        heads = []
+        for name in self._files.names():
+            if not (match := _NAME.fullmatch(name)):
+                continue
+            number = int(match[1], 16)
+            head = SegmentHead.decode(self._files.pread(name, 0, HEADER))
+            if head is None or (head.number, head.identity) != (number, self.binding.identity):
+                self._files.remove(name)
+                continue
+            heads.append((number, head))
+        return heads
+
+
+def new_log(files: Files, binding: Binding, segments: int, *, seq: int = 0) -> LocalLog:
+    """An empty log whose entries count on from `seq`; what was in the directory is removed."""
+    for name in files.names():
+        files.remove(name)
+    files.put(_BINDING, json.dumps(asdict(binding)).encode())
+    log = LocalLog(files, binding, segments)
+    log.seq = log.synced = seq
+    return log
+
+
+def binding_of(files: Files, uuid: str) -> Binding | None:
+    """Whose log is there; None if there is none. Damaged when it cannot be told."""
+    if _BINDING not in files.names():
+        return None
+    try:
+        binding = Binding(**json.loads(files.read(_BINDING)))
+    except (ValueError, TypeError) as error:
+        raise Damaged(f"the binding of the local log of {uuid} cannot be read: {error}") from error
+    if binding.uuid != uuid:
+        raise Damaged(f"the local log kept for disk {uuid} is that of {binding.uuid}")
+    return binding
+
+
+def _name(number: int) -> str:
+    return f"segment-{number:016x}"

@@ -1,0 +1,62 @@
+"""From changed blocks to data objects and the record that commits them. Pure."""
+
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from backends.disk.commit import HOLE, INLINE, DataObject, Extent, ObjectName
+from backends.disk.overlay import Changes
+from backends.disk.segment import Segment, runs
+
+OBJECT_BLOCKS = 2048
+"""8 MiB: few requests, and a lost one costs little."""
+INLINE_BLOCKS = 256
+"""Up to 1 MiB travels in the record itself: one request instead of two."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a record will say, and which blocks each data object will hold."""
+
+    changes: Changes
+    parts: tuple[tuple[int, ...], ...]
+    """Sorted block numbers of each data object; empty when all travel inline."""
+    inline: tuple[int, ...]
+
+    def checksums(self) -> "array[int]":
+        """One per block, in the order of the extents."""
+        order = (block for part in (*self.parts, self.inline) for block in part)
+        return array("I", [self.changes.blocks[block].checksum for block in order])
+
+    def extents(self) -> tuple[Extent, ...]:
+        """Holes first: blocks written since lie over them."""
+        found = [Extent(start, count, HOLE, 0) for start, count in self.changes.holes]
+        for index, part in enumerate(self.parts):
+            found += _placed(part, index)
+        return (*found, *_placed(self.inline, INLINE))
+
+    def objects(
+        self, uuid: str, names: Callable[[], ObjectName]
+    ) -> Iterator[tuple[DataObject, Segment, Sequence[int]]]:
+        """Each data object: as the record names it, its head, and its blocks."""
+        for part in self.parts:
+            sums = array("I", [self.changes.blocks[block].checksum for block in part])
+            segment = Segment(names(), uuid, tuple(runs(part)), sums)
+            yield DataObject(segment.name, segment.start, len(part)), segment, part
+
+
+def plan(changes: Changes) -> Plan:
+    """Few blocks inline, many in objects of at most OBJECT_BLOCKS."""
+    blocks = sorted(changes.blocks)
+    if len(blocks) <= INLINE_BLOCKS:
+        return Plan(changes, (), tuple(blocks))
+    cuts = range(0, len(blocks), OBJECT_BLOCKS)
+    return Plan(changes, tuple(tuple(blocks[at : at + OBJECT_BLOCKS]) for at in cuts), ())
+
+
+def _placed(blocks: Sequence[int], source: int) -> list[Extent]:
+    found, place = [], 0
+    for start, count in runs(blocks):
+        found.append(Extent(start, count, source, place))
+        place += count
+    return found
