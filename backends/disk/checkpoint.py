@@ -32,6 +32,9 @@ class Manifest:
     regions: Mapping[int, str]
     """Key of each region's object."""
     objects: Mapping[int, StoredObject]
+    """Also those that are dead and not known to be deleted."""
+    litter: tuple[str, ...] = ()
+    """Parts of earlier checkpoints that this one does not need and that may still be there."""
 
     def encode(self) -> bytes:
         """The manifest's bytes: a line of JSON, compressed, behind a checksum."""
@@ -47,6 +50,7 @@ class Manifest:
                 [number, o.key, o.start, o.blocks, o.born, o.live, o.died]
                 for number, o in sorted(self.objects.items())
             ],
+            "litter": sorted(self.litter),
         }
         body = zlib.compress(json.dumps(content).encode(), 1)
         return MAGIC + struct.pack("<I", zlib.crc32(body)) + body
@@ -70,6 +74,7 @@ def decode_manifest(body: bytes, *, uuid: str) -> Manifest:
             next_object=content["next_object"],
             regions={int(index): str(key) for index, key in content["regions"]},
             objects={int(number): StoredObject(*rest) for number, *rest in content["objects"]},
+            litter=tuple(content["litter"]),
         )
     except (ValueError, KeyError, TypeError, zlib.error, struct.error) as error:
         raise Damaged(f"a checkpoint of disk {uuid} cannot be read: {error}") from error

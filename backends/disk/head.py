@@ -16,6 +16,8 @@ from backends.records import Record, Records
 
 FORMAT = 1
 KIND = "disks"
+CLAIM_SHIFT = 20
+"""An epoch is that of the claim, shifted, plus how often the disk was taken under the claim."""
 
 
 class State(enum.Enum):
@@ -91,31 +93,36 @@ class Heads:
         """The head now. NotFound when there never was such a disk."""
         return self._read(uuid)[0]
 
-    def take(self, uuid: str, owner: Owner) -> Head:
-        """Make `owner` the one who holds the disk. Held by it already: returned. Fenced when its
-        epoch is not higher than any before; NotFound when the disk was deleted."""
+    def take(self, uuid: str, *, claim: int, session: bytes, node: str) -> Head:
+        """Make `session` the one that holds the disk, under a higher epoch than any before.
+
+        Held by it already: returned. `claim` is the epoch of the claim under which this is done:
+        Fenced when somebody with a later claim has held the disk. NotFound when it was deleted."""
 
         def step(head: Head) -> Head:
             if head.state is State.DELETED:
                 raise NotFound(f"disk {uuid} was deleted")
-            if not head.owned_by(owner) and head.epoch >= owner.epoch:
-                raise _lost(head, owner)
+            if head.session == session.hex():
+                return replace(head, state=State.ATTACHED)
+            if head.epoch >> CLAIM_SHIFT > claim:
+                raise _lost(head, claim << CLAIM_SHIFT)
+            epoch = max(head.epoch + 1, claim << CLAIM_SHIFT)
             return replace(
-                head,
-                epoch=owner.epoch,
-                session=owner.session.hex(),
-                node=owner.node,
-                state=State.ATTACHED,
+                head, epoch=epoch, session=session.hex(), node=node, state=State.ATTACHED
             )
 
         return self._change(uuid, step)
+
+    def let_go(self, uuid: str, owner: Owner) -> Head:
+        """Record that the disk was closed. Fenced as in `change`."""
+        return self.change(uuid, owner, lambda head: replace(head, state=State.DETACHED))
 
     def change(self, uuid: str, owner: Owner, step: Callable[[Head], Head]) -> Head:
         """Change the head of a disk that `owner` holds. Fenced when it does so no more."""
 
         def checked(head: Head) -> Head:
             if not head.owned_by(owner):
-                raise _lost(head, owner)
+                raise _lost(head, owner.epoch)
             return step(head)
 
         return self._change(uuid, checked)
@@ -156,8 +163,6 @@ class Heads:
         return Head.decode(record), record.version
 
 
-def _lost(head: Head, owner: Owner) -> Fenced:
+def _lost(head: Head, epoch: int) -> Fenced:
     who = f"node {head.node}" if head.node else "nobody: it was deleted"
-    return Fenced(
-        f"disk {head.uuid} is held by {who} since epoch {head.epoch}; epoch {owner.epoch} is over"
-    )
+    return Fenced(f"disk {head.uuid} is held by {who} since epoch {head.epoch}, not {epoch}")

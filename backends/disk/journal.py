@@ -52,6 +52,10 @@ class Journal:
         self.tail = Tail()
         self.map = BlockMap(head.size // 4096)
         self.regions: dict[int, str] = {}
+        self.manifest = ""
+        """Key of the checkpoint that the head names."""
+        self.litter: set[str] = set()
+        """Parts of earlier checkpoints that may still be there."""
         self.lock = threading.RLock()
         self.checkpointed = 0
         """The record that the last checkpoint of this disk ends with."""
@@ -74,6 +78,8 @@ class Journal:
         self.map.objects = dict(manifest.objects)
         self.map.next_object = manifest.next_object
         self.regions = dict(manifest.regions)
+        self.litter = set(manifest.litter)
+        self.manifest = head.checkpoint
         self.map.absent = set(manifest.regions)
 
     def replay(self) -> None:
@@ -86,12 +92,12 @@ class Journal:
                 return
             self._take(self._decoded(body, seq))
 
-    def fence(self, upto: int) -> None:
+    def fence(self, upto: Callable[[Tail], int]) -> None:
         """Make the record that ends everybody else's writing, behind whatever they have written
-        until then. `upto`: what of our own local log is in the history already. Fenced when a
-        later owner was faster."""
+        until then. `upto(tail)`: what of our own local log is in the history. Fenced when a later
+        owner was faster."""
         while True:
-            own = self._next(Kind.FENCE, Content(), upto)
+            own = self._next(Kind.FENCE, Content(), upto(self.tail))
             if self._create(own):
                 self.fence_seq = own.seq
                 return
@@ -107,7 +113,7 @@ class Journal:
 
     def put(self, key: str, body: bytes) -> None:
         """Make or replace an object whose name only this session uses."""
-        self._patiently(lambda: self._store.put(self.prefix + key, body))
+        self.patiently(lambda: self._store.put(self.prefix + key, body))
 
     def load_regions(self, start: int, count: int) -> None:
         """Have the regions of these blocks in memory."""
@@ -141,7 +147,7 @@ class Journal:
     def _create(self, own: Commit) -> bool:
         """Make a record, and take it over. False when another one stands there: that one is."""
         body = own.encode()
-        taken = self._patiently(lambda: create(self._store, self.prefix + own.key, body))
+        taken = self.patiently(lambda: create(self._store, self.prefix + own.key, body))
         found = own if taken is None else self._decoded(taken.body, own.seq)
         self._take(found)
         return found.put_id == own.put_id
@@ -170,7 +176,7 @@ class Journal:
             self.tail = tail
 
     def _record(self, seq: int) -> bytes:
-        return self._patiently(lambda: self._store.get(self.prefix + commit.log_key(seq)))
+        return self.patiently(lambda: self._store.get(self.prefix + commit.log_key(seq)))
 
     def checked(self, key: str, decode: Callable[[bytes], T]) -> T:
         """An object that must be there and right."""
@@ -183,11 +189,11 @@ class Journal:
 
     def _fetch(self, key: str) -> bytes:
         try:
-            return self._patiently(lambda: self._store.get(self.prefix + key))
+            return self.patiently(lambda: self._store.get(self.prefix + key))
         except NotFound as error:
             raise Damaged(f"disk {self.uuid} lacks its object {key}") from error
 
-    def _patiently(self, attempt: Callable[[], T]) -> T:
+    def patiently(self, attempt: Callable[[], T]) -> T:
         count = 0
         while True:
             try:

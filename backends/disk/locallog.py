@@ -46,6 +46,8 @@ class Binding:
     epoch: int
     session: str
     node: str
+    boot: str
+    """Since the machine last booted, everything written is readable, synced or not."""
     segment: int
     """Bytes of a segment file."""
 

@@ -1,0 +1,288 @@
+"""The disk itself: the local log in front, the journal behind, one order between them."""
+
+import enum
+import threading
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from backends.disk.blockmap import Stored
+from backends.disk.cache import Cache
+from backends.disk.checkpointing import Checkpointer
+from backends.disk.commit import Kind as RecordKind
+from backends.disk.device import BLOCK
+from backends.disk.journal import Content, Journal
+from backends.disk.locallog import LocalLog
+from backends.disk.logformat import Entry, Kind
+from backends.disk.overlay import Dirty, Overlay
+from backends.disk.reader import Reader
+from backends.disk.shipping import Shipper
+from backends.errors import Damaged, Fenced, HostError, Invalid, KedgeError, NotFound
+
+_ZERO = bytes(BLOCK)
+_LOOKS = 4
+CHECKPOINT_EVERY = 64
+"""Records between two checkpoints: what a new owner has to read one by one."""
+
+
+class Durability(enum.Enum):
+    """What a flush waits for."""
+
+    LOCAL = "local"
+    STORE = "store"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a disk is made of; see `opening.py`."""
+
+    journal: Journal
+    log: LocalLog
+    overlay: Overlay
+    cache: Cache
+    reader: Reader
+    shipper: Shipper
+    checkpointer: Checkpointer
+    replayed: frozenset[int] = frozenset()
+    """FUSE requests that the log has already, of a server that died."""
+
+
+class Disk:
+    """A BlockDevice. Threads of its own it has none: `worker.py` calls `ship` and `tend`."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        durability: Durability,
+        connection: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.size = parts.journal.map.size * BLOCK
+        self.parts = parts
+        self.durability = durability
+        self.dirty_since: float | None = None
+        """When the oldest write that is not in the store was made; None: all are."""
+        self.shipped = parts.overlay.seq
+        """The last entry that is in the store (0: it is not known to be)."""
+        self._connection = connection
+        self._clock = clock
+        self._replayed = set(parts.replayed)
+        self._lock = parts.journal.lock
+        self._changed = threading.Condition(self._lock)
+        self._shipping = threading.Lock()
+        self._syncing = False
+        self._broken: KedgeError | None = None
+        self._closed = False
+        if parts.overlay:
+            self.shipped, self.dirty_since = 0, clock()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See BlockDevice."""
+        first, count = self._blocks(offset, length)
+        for _ in range(_LOOKS):
+            self.parts.journal.load_regions(first, count)
+            with self._lock:
+                self._check_owner()
+                places = self._look(first, count)
+            try:
+                return b"".join(self._fetch(places))
+            except (NotFound, _Moved):
+                with self._lock:
+                    if places == self._look(first, count):
+                        break
+        raise Damaged(
+            f"disk {self.parts.journal.uuid} cannot read {length} bytes at {offset}: "
+            "an object is gone, or the local log is damaged"
+        )
+
+    def write(self, offset: int, data: bytes | memoryview, unique: int) -> None:
+        """See BlockDevice."""
+        self._blocks(offset, len(data))
+        step = self.parts.log.capacity // BLOCK * BLOCK
+        for at in range(0, len(data), step):
+            self._append(Kind.WRITE, offset + at, data[at : at + step], unique)
+
+    def discard(self, offset: int, length: int) -> None:
+        """See BlockDevice."""
+        self._blocks(offset, length)
+        step = 1 << 31
+        for at in range(0, length, step):
+            self._append(Kind.DISCARD, offset + at, min(step, length - at), 0)
+
+    def flush(self) -> None:
+        """See BlockDevice."""
+        with self._lock:
+            self._check()
+            target = self.parts.log.seq
+        self._sync(target)
+        if self.durability is Durability.STORE:
+            while self.shipped < target and self._dirty():
+                self.ship()
+        with self._lock:
+            self._check()
+
+    def close(self) -> None:
+        """See BlockDevice. A disk that is fenced or broken only lets go."""
+        if self._closed:
+            return
+        try:
+            if self._broken is None:
+                self.flush()
+                while self.ship():
+                    pass
+                self.parts.journal.append(RecordKind.CLEAN, Content(), self.parts.log.seq)
+                self.parts.checkpointer.write()
+        finally:
+            self._closed = True
+            with self._lock:
+                self._changed.notify_all()
+            self.parts.log.close()
+            self.parts.cache.close()
+
+    def ship(self) -> bool:
+        """Put everything written until now into the store; False when there was nothing.
+
+        Fenced, Damaged: from then on the disk is broken. While the store cannot be asked this
+        waits, as the journal was told to; writers go on until the log is full."""
+        with self._shipping:
+            with self._lock:
+                self._check()
+                if not self.parts.overlay:
+                    return False
+                changes = self.parts.overlay.changes()
+                began = self._clock()
+            try:
+                self.parts.shipper.ship(changes)
+            except BaseException as error:
+                with self._lock:
+                    self.parts.overlay.kept()
+                    if isinstance(error, Fenced | Damaged):
+                        self._broken = error
+                    self._changed.notify_all()
+                raise
+            with self._lock:
+                self.parts.overlay.shipped(changes)
+                self.shipped = changes.upto
+                self.dirty_since = began if self.parts.overlay else None
+                self.parts.log.release(changes.upto)
+                self._changed.notify_all()
+            return True
+
+    def tend(self, *, commits: int = CHECKPOINT_EVERY) -> None:
+        """Write a checkpoint if one is due, and collect."""
+        with self._shipping:
+            try:
+                if self.parts.checkpointer.due(commits):
+                    self.parts.checkpointer.write()
+                self.parts.checkpointer.collect()
+            except (Fenced, Damaged) as error:
+                self.fail(error)
+                raise
+
+    def fail(self, error: KedgeError) -> None:
+        """Break the disk: nothing is acknowledged any more."""
+        with self._lock:
+            self._broken = self._broken or error
+            self._changed.notify_all()
+
+    def _append(self, kind: Kind, offset: int, data: bytes | memoryview | int, unique: int) -> None:
+        length = data if isinstance(data, int) else len(data)
+        with self._lock:
+            self._check()
+            if unique and unique in self._replayed:
+                return
+            while not self.parts.log.room(0 if kind is Kind.DISCARD else length):
+                self._changed.wait()
+                self._check()
+            entry = self._log(kind, offset, data, unique)
+            self.parts.overlay.take(entry)
+            if self.dirty_since is None:
+                self.dirty_since = self._clock()
+                self._changed.notify_all()
+
+    def _log(self, kind: Kind, offset: int, data: bytes | memoryview | int, unique: int) -> Entry:
+        try:
+            return self.parts.log.append(kind, offset, data, unique, self._connection)
+        except HostError as error:
+            self._broken = error
+            raise
+
+    def _sync(self, target: int) -> None:
+        """Group commit: one sync at a time, and whoever came while it ran shares the next."""
+        log = self.parts.log
+        with self._lock:
+            while log.synced < target:
+                self._check()
+                if self._syncing:
+                    self._changed.wait()
+                    continue
+                work = log.begin_sync()
+                self._syncing = True
+                self._lock.release()
+                try:
+                    log.sync(work)
+                except HostError as error:
+                    self._broken = error
+                    raise
+                finally:
+                    self._lock.acquire()
+                    self._syncing = False
+                    self._changed.notify_all()
+                log.end_sync(work)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until something changed: a first write, a failure, the end; at most so long."""
+        with self._lock:
+            self._changed.wait(seconds)
+
+    def _dirty(self) -> bool:
+        with self._lock:
+            return bool(self.parts.overlay)
+
+    def _look(self, first: int, count: int) -> list[Dirty | Stored | None]:
+        """Where each block's newest bytes are. Call with the lock held."""
+        found: list[Dirty | Stored | None] = list(self.parts.journal.map.find(first, count))
+        for place in range(count):
+            over = self.parts.overlay.find(first + place)
+            if over is not False:
+                found[place] = over if isinstance(over, Dirty) else None
+        return found
+
+    def _fetch(self, places: Sequence[Dirty | Stored | None]) -> list[bytes]:
+        wanted = [place for place in places if isinstance(place, Stored)]
+        stored = iter(self.parts.reader.read(wanted) if wanted else [])
+        log = self.parts.log
+        return [
+            _ZERO
+            if place is None
+            else next(stored)
+            if isinstance(place, Stored)
+            else _checked(log.read(place.position, BLOCK), place.checksum)
+            for place in places
+        ]
+
+    def _blocks(self, offset: int, length: int) -> tuple[int, int]:
+        if offset % BLOCK or length % BLOCK or not 0 <= offset <= offset + length <= self.size:
+            raise Invalid(f"{length} bytes at {offset} are not whole blocks of this disk")
+        return offset // BLOCK, length // BLOCK
+
+    def _check(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+        if self._closed:
+            raise HostError("the disk is closed")
+
+    def _check_owner(self) -> None:
+        if isinstance(self._broken, Fenced) or self._closed:
+            self._check()
+
+
+class _Moved(Exception):
+    """The bytes at this place of the local log are no longer those of the block."""
+
+
+def _checked(body: bytes, checksum: int) -> bytes:
+    if len(body) != BLOCK or zlib.crc32(body) != checksum:
+        raise _Moved
+    return body

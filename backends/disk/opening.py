@@ -1,0 +1,176 @@
+"""Opening a disk: take the head, find the end of the history, fence, bring back the local log.
+
+1. head: a higher epoch, by compare-and-swap (the same process's successor keeps its own)
+2. load the checkpoint, replay the records behind it
+3. fence: create the next record; whoever is faster with an older epoch is taken over first
+4. look at the head again: still ours
+5. local log: what is not in the history follows it, if nobody else had the disk since;
+   else it is an orphan, and kept
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+from backends.disk.cache import Cache
+from backends.disk.checkpointing import GRACE, Checkpointer
+from backends.disk.engine import Disk, Durability, Parts
+from backends.disk.head import Head, Heads
+from backends.disk.history import Owner, Tail
+from backends.disk.journal import Journal
+from backends.disk.locallog import Binding, Files, LocalLog, binding_of, new_log
+from backends.disk.logformat import Entry
+from backends.disk.overlay import Overlay
+from backends.disk.reader import Reader
+from backends.disk.shipping import Shipper
+from backends.errors import Fenced
+from backends.stores.base import Store
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a disk is opened, and all that it may ask of the world."""
+
+    store: Store
+    heads: Heads
+    files: Files
+    orphan: Callable[[Binding], Files]
+    """Put the files aside, where they are kept, and give new ones."""
+    cache: Callable[[], Cache]
+    node: str
+    boot: str
+    """Changes when the machine boots."""
+    new_id: Callable[[], bytes]
+    """16 random bytes."""
+    clock: Callable[[], float]
+    """Monotonic seconds."""
+    wait: Callable[[int], None]
+    """Before the n-th repetition of what the store could not answer."""
+    pool: Executor | None = None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a disk is opened."""
+
+    durability: Durability = Durability.LOCAL
+    segment: int = 32 << 20
+    """Bytes of a file of the local log."""
+    segments: int = 32
+    """How many files there may be: the bound of what is not in the store."""
+    grace: float = GRACE
+    connection: int = 0
+    """The mount that this disk serves; the same when the server of that mount is replaced."""
+
+
+@dataclass(frozen=True)
+class _Recovered:
+    log: LocalLog
+    entries: list[Entry]
+    upto: int = 0
+    """Entries up to this one are in the history."""
+
+
+def open_disk(place: Place, uuid: str, *, claim: int, terms: Terms) -> Disk:
+    """Take the disk over and bring it up. Fenced, NotFound, Damaged, HostError, Unavailable."""
+    binding = binding_of(place.files, uuid)
+    head, owner = _take(place, uuid, claim, binding)
+    journal = Journal(place.store, head, owner, new_id=place.new_id, wait=place.wait)
+    journal.load(head)
+    journal.replay()
+    upto = _fence(journal, owner, binding)
+    head = _still_ours(place, journal)
+    found = _recover(place, journal, binding, upto, terms)
+    return _assemble(place, journal, found, head, terms)
+
+
+def _take(place: Place, uuid: str, claim: int, binding: Binding | None) -> tuple[Head, Owner]:
+    session = place.new_id()
+    same_boot = binding is not None and binding.boot == place.boot
+    if binding and same_boot and place.heads.read(uuid).session == binding.session:
+        session = bytes.fromhex(binding.session)
+    head = place.heads.take(uuid, claim=claim, session=session, node=place.node)
+    return head, Owner(head.epoch, session, place.node)
+
+
+def _fence(journal: Journal, owner: Owner, binding: Binding | None) -> int | None:
+    """Up to where the local log is in the history; None when it does not continue it."""
+    reached: list[int | None] = [None]
+
+    def upto(tail: Tail) -> int:
+        held = None
+        if binding:
+            session = bytes.fromhex(binding.session)
+            held = tail.continues(binding.epoch, session, owner.node)
+        reached[0] = held.upto if held else None
+        return reached[0] or 0
+
+    last = journal.tail.last
+    if last and (last.epoch, last.session) == (owner.epoch, owner.session):
+        upto(journal.tail)
+    else:
+        journal.fence(upto)
+    return reached[0]
+
+
+def _still_ours(place: Place, journal: Journal) -> Head:
+    head = journal.patiently(lambda: place.heads.read(journal.uuid))
+    if not head.owned_by(journal.owner):
+        raise Fenced(f"disk {journal.uuid} was taken by node {head.node} meanwhile")
+    return head
+
+
+def _recover(
+    place: Place, journal: Journal, binding: Binding | None, upto: int | None, terms: Terms
+) -> _Recovered:
+    owner = journal.owner
+    fresh = Binding(
+        uuid=journal.uuid,
+        log=place.new_id().hex(),
+        epoch=owner.epoch,
+        session=owner.session.hex(),
+        node=owner.node,
+        boot=place.boot,
+        segment=terms.segment,
+    )
+    if binding is None:
+        return _Recovered(new_log(place.files, fresh, terms.segments), [])
+    log = LocalLog(place.files, binding, terms.segments)
+    entries = log.recover()
+    if upto is None and entries:
+        log.close()
+        return _Recovered(new_log(place.orphan(binding), fresh, terms.segments), [])
+    if upto is None or log.seq < upto:
+        log.close()
+        return _Recovered(new_log(place.files, fresh, terms.segments, seq=upto or 0), [])
+    log.rebind(replace(fresh, log=binding.log, segment=binding.segment))
+    return _Recovered(log, entries, upto)
+
+
+def _assemble(place: Place, journal: Journal, found: _Recovered, head: Head, terms: Terms) -> Disk:
+    overlay, cache = Overlay(), place.cache()
+    for entry in found.entries:
+        if entry.seq > found.upto:
+            overlay.take(entry)
+    checkpointer = Checkpointer(
+        journal,
+        place.heads,
+        place.store,
+        new_id=place.new_id,
+        clock=place.clock,
+        grace=terms.grace,
+    )
+    checkpointer.doom(head)
+    parts = Parts(
+        journal=journal,
+        log=found.log,
+        overlay=overlay,
+        cache=cache,
+        reader=Reader(place.store, journal.prefix, cache, place.wait),
+        shipper=Shipper(journal, found.log, cache, place.pool, place.new_id),
+        checkpointer=checkpointer,
+        replayed=frozenset(
+            entry.unique for entry in found.entries if entry.connection == terms.connection
+        ),
+    )
+    return Disk(parts, durability=terms.durability, connection=terms.connection, clock=place.clock)

@@ -1,0 +1,93 @@
+"""From the local log into the store: data objects in parallel, then the record that names them."""
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+
+from backends.disk.cache import FRAME, Cache
+from backends.disk.commit import DataObject, Kind, ObjectName
+from backends.disk.journal import Content, Journal
+from backends.disk.locallog import LocalLog
+from backends.disk.overlay import Changes
+from backends.disk.packing import Plan, plan
+from backends.errors import Damaged
+
+_IN_FLIGHT = 6
+
+
+class Shipper:
+    """Ships one disk's changes. One call at a time."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        log: LocalLog,
+        cache: Cache,
+        pool: Executor | None,
+        new_id: Callable[[], bytes],
+    ) -> None:
+        self._journal = journal
+        self._log = log
+        self._cache = cache
+        self._pool = pool
+        self._run = int.from_bytes(new_id()[:6], "big") << 16
+        self._count = 0
+        self.bytes = 0
+        """Bytes of blocks shipped, for people."""
+
+    def ship(self, changes: Changes) -> None:
+        """Make `changes` part of the history. Returns when that is certain; Fenced, Damaged."""
+        packing = plan(changes)
+        content = self._content(packing)
+        while not self._journal.append(Kind.DATA, content, changes.upto):
+            pass
+        self.bytes += 4096 * len(changes.blocks)
+        self._keep(packing)
+
+    def _content(self, packing: Plan) -> Content:
+        objects = tuple(self._upload(packing))
+        inline = b"".join(self._blocks(packing.changes, packing.inline))
+        return Content(objects, packing.extents(), packing.checksums(), inline)
+
+    def _upload(self, packing: Plan) -> Iterator[DataObject]:
+        waiting: list[Future[None]] = []
+        for named, segment, blocks in packing.objects(self._journal.uuid, self._name):
+            body = segment.encode(self._blocks(packing.changes, blocks))
+            if self._pool is None:
+                self._journal.put(named.name.key, body)
+            else:
+                waiting.append(self._pool.submit(self._journal.put, named.name.key, body))
+                while len(waiting) > _IN_FLIGHT:
+                    waiting.pop(0).result()
+            yield named
+        for one in waiting:
+            one.result()
+
+    def _blocks(self, changes: Changes, blocks: Sequence[int]) -> Iterator[bytes]:
+        """Bytes from the local log, checked: what is wrong here must never leave this node."""
+        for block in blocks:
+            dirty = changes.blocks[block]
+            body = self._log.read(dirty.position, 4096)
+            if zlib.crc32(body) != dirty.checksum:
+                raise Damaged(
+                    f"block {block} of disk {self._journal.uuid} is damaged in the local log; "
+                    "nothing behind it is shipped"
+                )
+            yield body
+
+    def _name(self) -> ObjectName:
+        """Also a process that resumes its predecessor's session repeats none of its names."""
+        self._count += 1
+        owner = self._journal.owner
+        return ObjectName(owner.epoch, owner.session, self._run + self._count)
+
+    def _keep(self, packing: Plan) -> None:
+        """What was just written is likely to be read: put it into the cache."""
+        with self._journal.lock:
+            first = self._journal.map.next_object - len(packing.parts) - 1
+        for number, part in enumerate((*packing.parts, packing.inline), first):
+            for at in range(0, len(part), FRAME):
+                with suppress(Damaged):
+                    body = b"".join(self._blocks(packing.changes, part[at : at + FRAME]))
+                    self._cache.put(number, at // FRAME, body)

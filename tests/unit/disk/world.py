@@ -1,0 +1,355 @@
+"""Several nodes, one bucket, one disk: a seeded simulation with a byte oracle.
+
+One seed is one run. Within any request to the store another node may take the disk over, or the
+process may die. Every write has a stamp of its own, so the image tells which writes it holds.
+The oracle: whenever the disk is opened, its image is that after some prefix of what was written,
+no shorter than what had been promised; and while it is open it reads as it was written.
+"""
+
+import random
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from unittest.mock import patch
+
+from backends.disk import blockmap, checkpoint, packing
+from backends.disk.cache import Cache
+from backends.disk.engine import Disk, Durability
+from backends.disk.head import Heads
+from backends.disk.opening import Place, Terms, open_disk
+from backends.errors import Fenced, HostError, KedgeError, Unavailable
+from backends.records_store import StoreRecords
+from backends.stores.faulty import Crash, Faults, FaultyStore
+from backends.stores.memory import MemoryStore
+from tests.unit.disk.memory_files import MemoryFiles
+
+BLOCKS = 40
+UUID = "0d1e2f30-0000-4000-8000-000000000001"
+FAULTS = Faults(
+    lost_request=0.03,
+    lost_reply=0.04,
+    late_effect=0.03,
+    short_body=0.01,
+    flipped_bit=0.01,
+    crash=0.01,
+)
+
+
+@contextmanager
+def small_sizes() -> Iterator[None]:
+    """Everything that is 1 GiB, 8 MiB or 1 MiB is a few blocks."""
+    with (
+        patch.object(blockmap, "REGION", 16),
+        patch.object(checkpoint, "REGION", 16),
+        patch.object(packing, "OBJECT_BLOCKS", 4),
+        patch.object(packing, "INLINE_BLOCKS", 3),
+    ):
+        yield
+
+
+class NoCache(Cache):
+    """Holds nothing: every read goes to the store."""
+
+    def __init__(self) -> None:
+        self.hits = self.misses = 0
+
+    def get(self, number: int, frame: int) -> bytes | None:
+        return None
+
+    def put(self, number: int, frame: int, body: bytes | memoryview) -> None:
+        pass
+
+    def drop(self, number: int, frames: object) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+Op = tuple[int, int, int]
+"""(first block, count, stamp); stamp 0 discards."""
+
+
+def image(ops: list[Op]) -> list[int]:
+    found = [0] * BLOCKS
+    for start, count, stamp in ops:
+        found[start : start + count] = [stamp] * count
+    return found
+
+
+def content(stamp: int) -> bytes:
+    return struct.pack("<Q", stamp) * 512 if stamp else bytes(4096)
+
+
+@dataclass
+class Node:
+    name: str
+    files: MemoryFiles = field(default_factory=MemoryFiles)
+    boot: int = 0
+    session: "Session | None" = None
+
+
+@dataclass
+class Session:
+    """One opened disk, and what its user knows."""
+
+    node: Node
+    disk: Disk
+    ops: list[Op]
+    """Everything in the image: what was found, and what was written since."""
+    local: int = 0
+    """How many of them a local flush has promised."""
+    store: int = 0
+    """How many of them a store flush has promised."""
+    dead: bool = False
+    closing: bool = False
+
+
+class Broken(AssertionError):
+    """The oracle was contradicted."""
+
+
+class World:
+    def __init__(self, seed: int, faults: Faults = FAULTS, nodes: int = 3) -> None:
+        self.chance = random.Random(seed)
+        self.bucket = MemoryStore()
+        self.now = 0.0
+        self.depth = 0
+        self.stamp = 0
+        self.claim = 0
+        self.opened: Session | None = None
+        """The one that opened the disk last: its lineage is the truth."""
+        self.truth: list[Op] = []
+        self.busy: set[str] = set()
+        """Nodes that are in a call: meanwhile they can only be written to."""
+        self.booted = 0
+        self.visitors: set[str] = set()
+        """Nodes that have tried to open the disk since it was opened last, its owner included."""
+        self.in_store = 0
+        """So many ops of the truth were promised to survive any node."""
+        self.nodes = [Node(f"node{number}") for number in range(nodes)]
+        self.stores = {
+            node.name: FaultyStore(self.bucket, self.chance, faults, self.interrupt)
+            for node in self.nodes
+        }
+        Heads(StoreRecords(self.bucket)).create(UUID, BLOCKS * 4096)
+
+    def run(self, steps: int) -> None:
+        with small_sizes():
+            for _ in range(steps):
+                self.now += 1
+                self.step()
+            for store in self.stores.values():
+                store.settle()
+                store.faults = Faults()
+            self.depth = 99
+            for node in self.nodes:
+                if self.kill(node) or True:
+                    self.open(node)
+
+    def interrupt(self, verb: str, key: str) -> None:
+        """In the middle of somebody's request, others do things."""
+        if self.depth >= 2 or self.chance.random() > 0.02:
+            return
+        self.depth += 1
+        for _ in range(self.chance.randrange(1, 6)):
+            with suppress(Crash):
+                self.step()
+        self.depth -= 1
+
+    def step(self) -> None:
+        node = self.chance.choice(self.nodes)
+        session = node.session
+        if node.name in self.busy:
+            if session and not session.dead and self.in_call(session):
+                self.chance.choice([self.write, self.discard])(session)
+            return
+        if session is None:
+            if self.chance.random() < 0.3:
+                self.guard(node, lambda: self.open(node))
+            return
+        acts = [self.write] * 6 + [self.flush, self.flush_store, self.ship, self.ship]
+        acts += [self.tend, self.check, self.check, self.discard]
+        if self.depth == 0:
+            acts += [self.end]
+        act = self.chance.choice(acts)
+        self.guard(node, lambda: act(session))
+
+    def in_call(self, session: Session) -> bool:
+        """Whether its user may write while another of its calls runs."""
+        return not session.closing and session.disk.parts.log.room(5 * 4096) and session.disk._broken is None
+
+    def guard(self, node: Node, act: Callable[[], None]) -> None:
+        self.busy.add(node.name)
+        try:
+            act()
+        except Crash:
+            self.kill(node)
+        except Unavailable:
+            return
+        except (Fenced, HostError):
+            self.kill(node)
+        finally:
+            self.busy.discard(node.name)
+
+    def kill(self, node: Node) -> bool:
+        """The process ends. What it wrote is in the page cache of its node."""
+        if node.session:
+            node.session.dead = True
+        node.session = None
+        return True
+
+    # -- what a user does ------------------------------------------------------------------
+
+    def write(self, session: Session) -> None:
+        start = self.chance.randrange(BLOCKS)
+        count = min(self.chance.choice([1, 1, 2, 5]), BLOCKS - start)
+        if not self.room(session, count):
+            return
+        self.stamp += 1
+        stamp = self.stamp
+        session.disk.write(start * 4096, content(stamp) * count, unique=0)
+        session.ops.append((start, count, stamp))
+
+    def discard(self, session: Session) -> None:
+        start = self.chance.randrange(BLOCKS)
+        count = self.chance.randrange(1, BLOCKS - start + 1)
+        if self.room(session, 0):
+            session.disk.discard(start * 4096, count * 4096)
+            session.ops.append((start, count, 0))
+
+    def room(self, session: Session, count: int) -> bool:
+        """Ship when the log is full; on a real machine the writer would wait meanwhile."""
+        if not session.disk.parts.log.room(count * 4096):
+            session.disk.ship()
+        return session.disk.parts.log.room(count * 4096) and not session.dead
+
+    def flush(self, session: Session) -> None:
+        session.disk.durability = Durability.LOCAL
+        promised = len(session.ops)
+        session.disk.flush()
+        session.local = max(session.local, promised)
+
+    def flush_store(self, session: Session) -> None:
+        session.disk.durability = Durability.STORE
+        promised = session.ops[:]
+        session.disk.flush()
+        session.store = len(promised)
+        if session is self.opened:
+            self.in_store = max(self.in_store, len(promised))
+            self.truth = session.ops
+        elif self.truth[: len(promised)] != promised:
+            raise Broken("a fenced owner was told that its flush is in the store")
+
+    def ship(self, session: Session) -> None:
+        session.disk.ship()
+
+    def tend(self, session: Session) -> None:
+        session.disk.tend(commits=3)
+
+    def check(self, session: Session) -> None:
+        """Blocks that are written while they are read may read either way."""
+        before = len(session.ops)
+        found = self.stamps(session.disk)
+        possible = [image(session.ops[:n]) for n in range(before, len(session.ops) + 1)]
+        for block, stamp in enumerate(found):
+            if stamp not in {one[block] for one in possible}:
+                raise Broken(f"block {block} reads {stamp}, not {possible[-1][block]}")
+
+    def stamps(self, disk: Disk) -> list[int]:
+        body = disk.read(0, BLOCKS * 4096)
+        stamps = [struct.unpack_from("<Q", body, at * 4096)[0] for at in range(BLOCKS)]
+        for at, stamp in enumerate(stamps):
+            if body[at * 4096 : at * 4096 + 4096] != content(stamp):
+                raise Broken(f"block {at} holds no whole write")
+        return stamps
+
+    def end(self, session: Session) -> None:
+        """Close, kill, cut the power, or lose the node."""
+        node, fate = session.node, self.chance.random()
+        if fate < 0.3:
+            session.closing = True
+            ops = session.ops[:]
+            session.disk.close()
+            if session is self.opened:
+                self.in_store, self.truth = len(ops), ops
+        self.kill(node)
+        if 0.5 < fate < 0.8:
+            node.files.cut_power(self.chance)
+            node.boot += 1
+        elif fate >= 0.9:
+            node.files = MemoryFiles()
+            node.boot += 1
+
+    # -- opening, and the oracle -----------------------------------------------------------
+
+    def open(self, node: Node) -> None:
+        self.claim += self.chance.choice([0, 1])
+        before, boot = self.opened, node.boot
+        self.visitors.add(node.name)
+        disk = open_disk(self.place(node), UUID, claim=self.claim, terms=self.terms())
+        try:
+            found = self.stamps(disk)
+        except Unavailable:
+            node.session = None
+            return
+        if self.opened is not before or node.session is not None:
+            return
+        owner = self.opened
+        ops = owner.ops if owner else []
+        least = self.promised(owner, node, boot)
+        for length in range(len(ops), least - 1, -1):
+            if image(ops[:length]) == found:
+                break
+        else:
+            raise Broken(f"opened on {node.name} : {found} is no prefix of {ops}"
+                         f" with at least {least} of {len(ops)}")
+        session = Session(node, disk, ops[:length], store=self.in_store)
+        session.local = length
+        self.opened, node.session = session, session
+        self.visitors = {node.name}
+        self.truth = session.ops
+        self.booted = boot
+        if owner is None or owner.node is not node:
+            self.in_store = length
+
+    def promised(self, owner: Session | None, node: Node, boot: int) -> int:
+        if owner is None or self.visitors != {node.name}:
+            return self.in_store
+        if node.files.names() == [] or "binding.json" not in node.files.names():
+            return self.in_store
+        if boot == self.booted:
+            return len(owner.ops)
+        return max(self.in_store, owner.local)
+
+    def place(self, node: Node) -> Place:
+        store = self.stores[node.name]
+
+        def wait(count: int) -> None:
+            if count > 8:
+                raise Unavailable("gave up")
+
+        def orphan(binding: object) -> MemoryFiles:
+            node.files = MemoryFiles()
+            return node.files
+
+        return Place(
+            store=store,
+            heads=Heads(StoreRecords(store, nonce=lambda: f"{self.chance.getrandbits(64):016x}")),
+            files=node.files,
+            orphan=orphan,
+            cache=NoCache,
+            node=node.name,
+            boot=f"{node.name} {node.boot}",
+            new_id=lambda: self.chance.randbytes(16),
+            clock=lambda: self.now,
+            wait=wait,
+        )
+
+    def terms(self) -> Terms:
+        return Terms(segment=40 * 1024, segments=8, grace=4.0)
+
+
+def settings(**changes: float) -> Faults:
+    return replace(FAULTS, **changes)
