@@ -186,25 +186,27 @@ class LocalLog:
         self._segments.append(new)
         return new
 
-    def recover(self) -> list[Entry]:
-        """Find the entries again, after a crash. Damaged when what had been synced is broken."""
-        found, heads, expected = [], self._heads(), 0
-        witnessed = 0
+    def recover(self, upto: int = 0) -> list[Entry]:
+        """Find the entries again, after a crash; those up to `upto` are in the store and may be
+        missing: their segment may have been on its way to be used again. Damaged when what had
+        been synced is broken."""
+        found: list[Entry] = []
         cut_off: list[str] = []
-        for number, head in heads:
-            if cut_off or (expected and head.first != expected):
-                witnessed = max(witnessed, head.synced)
-                cut_off.append(_name(number))
-                continue
-            body = self._files.read(_name(number))
-            scan = Scan(body, number * self.binding.segment, head.first)
-            entries = list(scan.entries())
-            found += entries
+        expected = witnessed = 0
+        for number, head in self._heads():
+            if (expected and head.first != expected) or cut_off:
+                if cut_off or head.first > upto + 1:
+                    witnessed = max(witnessed, head.synced)
+                    cut_off.append(_name(number))
+                    continue
+                found, self._segments, witnessed = [], [], 0
+            scan = Scan(self._files.read(_name(number)), number * self.binding.segment, head.first)
+            found += scan.entries()
             expected = scan.expected
             witnessed = max(witnessed, scan.witnessed)
             self._segments.append(_Segment(number, head.first, expected - 1, scan.end))
-        last = found[-1].seq if found else (expected or 1) - 1
-        if witnessed > last:
+        last = (expected or 1) - 1
+        if witnessed > max(last, upto):
             raise Damaged(
                 f"the local log of disk {self.binding.uuid} is broken behind entry {last}, but "
                 f"entries up to {witnessed} had been synced; what is in the store is whole: "
@@ -214,7 +216,7 @@ class LocalLog:
             self._files.remove(name)
         self.seq = self.synced = last
         self._close_last()
-        self._files.sync([_name(segment.number) for segment in self._segments])
+        self._files.sync([_name(one.number) for one in self._segments], directory=True)
         return found
 
     def _close_last(self) -> None:

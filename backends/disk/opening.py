@@ -23,7 +23,7 @@ from backends.disk.logformat import Entry
 from backends.disk.overlay import Overlay
 from backends.disk.reader import Reader
 from backends.disk.shipping import Shipper
-from backends.errors import Fenced
+from backends.errors import Damaged, Fenced
 from backends.stores.base import Store
 
 
@@ -136,15 +136,25 @@ def _recover(
     if binding is None:
         return _Recovered(new_log(place.files, fresh, terms.segments), [])
     log = LocalLog(place.files, binding, terms.segments)
-    entries = log.recover()
-    if upto is None and entries:
+    if upto is None:
+        kept = _worth_keeping(log)
         log.close()
-        return _Recovered(new_log(place.orphan(binding), fresh, terms.segments), [])
-    if upto is None or log.seq < upto:
+        files = place.orphan(binding) if kept else place.files
+        return _Recovered(new_log(files, fresh, terms.segments), [])
+    entries = log.recover(upto)
+    if log.seq < upto:
         log.close()
-        return _Recovered(new_log(place.files, fresh, terms.segments, seq=upto or 0), [])
+        return _Recovered(new_log(place.files, fresh, terms.segments, seq=upto), [])
     log.rebind(replace(fresh, log=binding.log, segment=binding.segment))
     return _Recovered(log, entries, upto)
+
+
+def _worth_keeping(log: LocalLog) -> bool:
+    """Whether a log that the history has passed by holds anything."""
+    try:
+        return bool(log.recover())
+    except Damaged:
+        return True
 
 
 def _assemble(place: Place, journal: Journal, found: _Recovered, head: Head, terms: Terms) -> Disk:

@@ -1,7 +1,175 @@
-from tests.unit.disk.world import World
-import pytest
-import os
+"""The simulation, and proof that it would see each rule broken."""
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("SEEDS", 40))))
-def test_seed(seed):
-    World(seed).run(120)
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from backends.disk import journal, opening
+from backends.disk.blockmap import BlockMap, StoredObject
+from backends.disk.checkpointing import Checkpointer
+from backends.disk.commit import Commit, Kind
+from backends.disk.history import Held, Tail
+from backends.disk.journal import Journal
+from backends.disk.locallog import LocalLog
+from backends.disk.overlay import Changes, Overlay
+from backends.errors import Damaged, Unavailable
+from backends.stores.base import Store
+from backends.stores.settled import Taken, create
+from tests.unit.disk.world import Broken, World
+
+SEEDS = int(os.environ.get("KEDGE_SEEDS", "60"))
+STEPS = 150
+
+
+@pytest.mark.parametrize("block", range(6))
+def test_no_seed_contradicts_the_oracle(block: int) -> None:
+    for seed in range(block * SEEDS // 6, (block + 1) * SEEDS // 6):
+        World(seed).run(STEPS)
+
+
+def test_the_runs_reach_what_they_are_for() -> None:
+    """Takeovers, orphans, late records of dead predecessors, collected objects."""
+    seen: dict[str, int] = {}
+
+    def count(name: str) -> Callable[..., None]:
+        def note(*_: Any) -> None:
+            seen[name] = seen.get(name, 0) + 1
+
+        return note
+
+    with ExitStack() as stack:
+        for cls, name in ((Journal, "fence"), (Overlay, "kept"), (Checkpointer, "write")):
+            stack.enter_context(_noted(cls, name, count(name)))
+        stack.enter_context(_noted(opening, "_worth_keeping", count("orphan")))
+        for seed in range(12):
+            World(seed).run(STEPS)
+    assert set(seen) == {"fence", "kept", "write", "orphan"}
+
+
+def _noted(owner: Any, name: str, note: Callable[..., None]) -> Any:
+    real = getattr(owner, name)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        note()
+        return real(*args, **kwargs)
+
+    return patch.object(owner, name, call)
+
+
+def no_fence() -> Any:
+    """The new owner just begins to write."""
+
+    def fence(self: Journal, upto: Callable[[Tail], int]) -> None:
+        last = Held(self.owner.epoch, self.owner.session, self.owner.node, upto(self.tail))
+        self.tail = Tail(self.tail.seq, self.tail.hash, (*self.tail.holders, last))
+
+    return patch.object(Journal, "fence", fence)
+
+
+def fences_are_collected() -> Any:
+    """A stale writer finds its slot free again."""
+    real = BlockMap._adopt_objects
+
+    def adopt(self: BlockMap, commit: Commit) -> None:
+        real(self, commit)
+        if commit.kind is Kind.FENCE:
+            found = StoredObject(commit.key, 0, 0, commit.seq, died=commit.seq)
+            self.objects[-commit.seq] = found
+
+    return patch.object(BlockMap, "_adopt_objects", adopt)
+
+
+def unknown_is_success() -> Any:
+    """A commit whose reply was lost is taken for made."""
+
+    def hopeful(store: Store, key: str, body: bytes) -> Taken | None:
+        try:
+            return create(store, key, body)
+        except Unavailable:
+            return None
+
+    return patch.object(journal, "create", hopeful)
+
+
+def record_before_data() -> Any:
+    """Data objects that failed to be written are named all the same."""
+    real = Journal.put
+
+    def put(self: Journal, key: str, body: bytes) -> None:
+        if key.startswith("data/"):
+            try:
+                self._store.put(self.prefix + key, body)
+            except Unavailable:
+                return
+        real(self, key, body)
+
+    return patch.object(Journal, "put", put)
+
+
+def collected_before_the_checkpoint() -> Any:
+    """What is dead now is deleted, though the head still leads to it."""
+    real = Checkpointer.collect
+
+    def collect(self: Checkpointer) -> int:
+        with self._journal.lock:
+            for number, found in self._journal.map.dead():
+                self._numbers[found.key] = number
+                self._due.setdefault(found.key, 0.0)
+        return real(self)
+
+    return patch.object(Checkpointer, "collect", collect)
+
+
+def foreign_logs_are_merged() -> Any:
+    """A local log is replayed though another node has had the disk meanwhile."""
+
+    def continues(self: Tail, epoch: int, session: bytes, node: str) -> Held:
+        return Held(epoch, session, node, 0)
+
+    return patch.object(Tail, "continues", continues)
+
+
+def newer_writes_are_forgotten() -> Any:
+    """What was written while it was shipped counts as shipped."""
+
+    def shipped(self: Overlay, changes: Changes) -> None:
+        for block in changes.blocks:
+            self._blocks.pop(block, None)
+
+    return patch.object(Overlay, "shipped", shipped)
+
+
+def flushes_do_not_sync() -> Any:
+    """A local flush only says that it did."""
+    return patch.object(LocalLog, "sync", lambda self, work: None)
+
+
+MUTANTS = [
+    no_fence,
+    fences_are_collected,
+    unknown_is_success,
+    record_before_data,
+    collected_before_the_checkpoint,
+    foreign_logs_are_merged,
+    newer_writes_are_forgotten,
+    flushes_do_not_sync,
+]
+
+
+SHORT_CUTS = {flushes_do_not_sync: range(130, 150)}
+"""Where a mutant is known to show, so that it is found quickly."""
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_every_broken_rule_is_seen(mutant: Callable[[], Any]) -> None:
+    with mutant():
+        for seed in SHORT_CUTS.get(mutant, range(40)):
+            try:
+                World(seed).run(STEPS)
+            except (Broken, Damaged):
+                return
+    raise AssertionError(f"{mutant.__name__} goes unnoticed")

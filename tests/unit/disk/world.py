@@ -10,15 +10,15 @@ import random
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from unittest.mock import patch
 
-from backends.disk import blockmap, checkpoint, packing
+from backends.disk import blockmap, checkpoint, journal, packing, reader
 from backends.disk.cache import Cache
 from backends.disk.engine import Disk, Durability
 from backends.disk.head import Heads
 from backends.disk.opening import Place, Terms, open_disk
-from backends.errors import Fenced, HostError, KedgeError, Unavailable
+from backends.errors import Fenced, HostError, Unavailable
 from backends.records_store import StoreRecords
 from backends.stores.faulty import Crash, Faults, FaultyStore
 from backends.stores.memory import MemoryStore
@@ -44,6 +44,8 @@ def small_sizes() -> Iterator[None]:
         patch.object(checkpoint, "REGION", 16),
         patch.object(packing, "OBJECT_BLOCKS", 4),
         patch.object(packing, "INLINE_BLOCKS", 3),
+        patch.object(reader, "_REFETCH", 12),
+        patch.object(journal, "_REFETCH", 12),
     ):
         yield
 
@@ -124,6 +126,8 @@ class World:
         self.busy: set[str] = set()
         """Nodes that are in a call: meanwhile they can only be written to."""
         self.booted = 0
+        self.opening: list[str] = []
+        self.attempts: list[str] = []
         self.visitors: set[str] = set()
         """Nodes that have tried to open the disk since it was opened last, its owner included."""
         self.in_store = 0
@@ -145,8 +149,8 @@ class World:
                 store.faults = Faults()
             self.depth = 99
             for node in self.nodes:
-                if self.kill(node) or True:
-                    self.open(node)
+                self.kill(node)
+                self.open(node)
 
     def interrupt(self, verb: str, key: str) -> None:
         """In the middle of somebody's request, others do things."""
@@ -178,7 +182,11 @@ class World:
 
     def in_call(self, session: Session) -> bool:
         """Whether its user may write while another of its calls runs."""
-        return not session.closing and session.disk.parts.log.room(5 * 4096) and session.disk._broken is None
+        return (
+            not session.closing
+            and session.disk.parts.log.room(5 * 4096)
+            and session.disk._broken is None
+        )
 
     def guard(self, node: Node, act: Callable[[], None]) -> None:
         self.busy.add(node.name)
@@ -193,12 +201,11 @@ class World:
         finally:
             self.busy.discard(node.name)
 
-    def kill(self, node: Node) -> bool:
+    def kill(self, node: Node) -> None:
         """The process ends. What it wrote is in the page cache of its node."""
         if node.session:
             node.session.dead = True
         node.session = None
-        return True
 
     # -- what a user does ------------------------------------------------------------------
 
@@ -285,9 +292,19 @@ class World:
     # -- opening, and the oracle -----------------------------------------------------------
 
     def open(self, node: Node) -> None:
+        self.opening.append(node.name)
+        self.attempts.append(node.name)
+        try:
+            self.take_over(node)
+        finally:
+            self.opening.remove(node.name)
+
+    def take_over(self, node: Node) -> None:
+        began = len(self.attempts) - 1
         self.claim += self.chance.choice([0, 1])
         before, boot = self.opened, node.boot
         self.visitors.add(node.name)
+        log = "binding.json" in node.files.names()
         disk = open_disk(self.place(node), UUID, claim=self.claim, terms=self.terms())
         try:
             found = self.stamps(disk)
@@ -298,17 +315,19 @@ class World:
             return
         owner = self.opened
         ops = owner.ops if owner else []
-        least = self.promised(owner, node, boot)
+        least = self.promised(owner, node, boot) if log else self.in_store
         for length in range(len(ops), least - 1, -1):
             if image(ops[:length]) == found:
                 break
         else:
-            raise Broken(f"opened on {node.name} : {found} is no prefix of {ops}"
-                         f" with at least {least} of {len(ops)}")
+            raise Broken(
+                f"opened on {node.name} : {found} is no prefix of {ops}"
+                f" with at least {least} of {len(ops)}"
+            )
         session = Session(node, disk, ops[:length], store=self.in_store)
         session.local = length
         self.opened, node.session = session, session
-        self.visitors = {node.name}
+        self.visitors = {*self.opening, *self.attempts[began:]}
         self.truth = session.ops
         self.booted = boot
         if owner is None or owner.node is not node:
@@ -316,8 +335,6 @@ class World:
 
     def promised(self, owner: Session | None, node: Node, boot: int) -> int:
         if owner is None or self.visitors != {node.name}:
-            return self.in_store
-        if node.files.names() == [] or "binding.json" not in node.files.names():
             return self.in_store
         if boot == self.booted:
             return len(owner.ops)
@@ -348,8 +365,4 @@ class World:
         )
 
     def terms(self) -> Terms:
-        return Terms(segment=40 * 1024, segments=8, grace=4.0)
-
-
-def settings(**changes: float) -> Faults:
-    return replace(FAULTS, **changes)
+        return Terms(segment=56 * 1024, segments=8, grace=4.0)

@@ -1,0 +1,149 @@
+"""The local log alone: what comes back after kills, power cuts and damage."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from backends.disk.locallog import Binding, Files, LocalLog, binding_of, new_log
+from backends.disk.logfiles import LogFiles
+from backends.disk.logformat import Entry, Kind
+from backends.errors import Damaged, HostError
+from tests.unit.disk.memory_files import MemoryFiles
+
+BINDING = Binding("uuid", "log", 1, "00" * 16, "node", "boot", 64 * 1024)
+
+
+def block(number: int, count: int = 1) -> bytes:
+    return bytes([number % 256]) * 4096 * count
+
+
+def write(log: LocalLog, number: int, count: int = 1) -> Entry:
+    return log.append(Kind.WRITE, number * 4096, block(number, count), number, 7)
+
+
+def flush(log: LocalLog) -> None:
+    work = log.begin_sync()
+    log.sync(work)
+    log.end_sync(work)
+
+
+def reopened(files: Files, upto: int = 0) -> tuple[LocalLog, list[Entry]]:
+    binding = binding_of(files, "uuid")
+    assert binding is not None
+    log = LocalLog(files, binding, 8)
+    return log, log.recover(upto)
+
+
+@pytest.fixture(params=["memory", "directory"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
+    return MemoryFiles() if request.param == "memory" else LogFiles(tmp_path / "log")
+
+
+def test_a_killed_process_loses_nothing(files: Files) -> None:
+    log = new_log(files, BINDING, 8)
+    for number in range(1, 40):
+        write(log, number)
+    log.append(Kind.DISCARD, 0, 8192, 0, 7)
+    again, entries = reopened(files)
+    assert [entry.seq for entry in entries] == list(range(1, 41))
+    assert [entry.offset for entry in entries[:39]] == [4096 * n for n in range(1, 40)]
+    assert all(again.read(e.position, 4096) == block(e.offset // 4096) for e in entries[:39])
+    assert (entries[-1].kind, entries[-1].length) == (Kind.DISCARD, 8192)
+    assert {entry.unique for entry in entries[:39]} == set(range(1, 40))
+
+
+def test_entries_go_on_behind_what_was_found(files: Files) -> None:
+    write(new_log(files, BINDING, 8), 1)
+    write(reopened(files)[0], 2)
+    assert [entry.seq for entry in reopened(files)[1]] == [1, 2]
+
+
+def test_released_segments_are_used_again(files: Files) -> None:
+    log = new_log(files, BINDING, 4)
+    for number in range(1, 200):
+        assert log.room(4096)
+        log.release(write(log, number).seq)
+    assert len([name for name in files.names() if name.startswith("segment")]) <= 4
+    entries = reopened(files, upto=199)[1]
+    assert entries[-1].seq == 199
+    assert [entry.seq for entry in entries] == list(range(entries[0].seq, 200))
+
+
+def test_a_full_log_has_no_room(files: Files) -> None:
+    log = new_log(files, BINDING, 3)
+    while log.room(4096):
+        write(log, 1)
+    log.release(log.seq)
+    assert log.room(4096)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_power_cut_leaves_a_prefix_with_all_that_was_flushed(seed: int) -> None:
+    chance, files = random.Random(seed), MemoryFiles()
+    log, flushed, number = new_log(files, BINDING, 8), 0, 0
+    for _ in range(3):
+        for _ in range(chance.randrange(1, 15)):
+            number += 1
+            write(log, number)
+            if chance.random() < 0.2:
+                flush(log)
+                flushed = number
+        files.cut_power(chance)
+        log, entries = reopened(files)
+        number = len(entries)
+        assert [entry.seq for entry in entries] == list(range(1, number + 1))
+        assert number >= flushed
+        flushed = number
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_was_found_after_a_kill_survives_a_power_cut(seed: int) -> None:
+    chance, files = random.Random(seed), MemoryFiles()
+    log = new_log(files, BINDING, 8)
+    for number in range(1, 20):
+        write(log, number)
+    reopened(files)
+    files.cut_power(chance)
+    assert len(reopened(files)[1]) == 19
+
+
+def test_damage_before_the_end_is_no_torn_end() -> None:
+    files = MemoryFiles()
+    log = new_log(files, BINDING, 8)
+    first = write(log, 1)
+    write(log, 2)
+    flush(log)
+    write(log, 3)
+    place = first.position % BINDING.segment + 100
+    files.files["segment-0000000000000001"].present[place] ^= 1
+    with pytest.raises(Damaged, match="had been synced"):
+        reopened(files)
+
+
+def test_a_torn_end_is_none(files: Files) -> None:
+    log = new_log(files, BINDING, 8)
+    write(log, 1)
+    last = write(log, 2)
+    files.write("segment-0000000000000001", last.position % BINDING.segment, [b"torn"])
+    assert [entry.seq for entry in reopened(files)[1]] == [1]
+
+
+def test_after_a_failed_sync_nothing_is_acknowledged() -> None:
+    files = MemoryFiles()
+    log = new_log(files, BINDING, 8)
+    write(log, 1)
+    files.fail_sync = True
+    with pytest.raises(HostError):
+        flush(log)
+    files.fail_sync = False
+    with pytest.raises(HostError, match="nothing is acknowledged"):
+        flush(log)
+    with pytest.raises(HostError, match="nothing is acknowledged"):
+        write(log, 2)
+
+
+def test_the_log_of_another_disk_is_refused(files: Files) -> None:
+    new_log(files, BINDING, 8)
+    with pytest.raises(Damaged, match="is that of uuid"):
+        binding_of(files, "other")
