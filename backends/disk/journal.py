@@ -194,6 +194,7 @@ class Journal:
             raise Damaged(f"disk {self.uuid} lacks its object {key}") from error
 
     def patiently(self, attempt: Callable[[], T]) -> T:
+        """What `attempt` returns, repeating it while the store cannot be asked."""
         count = 0
         while True:
             try:

@@ -194,7 +194,7 @@ class LocalLog:
         cut_off: list[str] = []
         expected = witnessed = 0
         for number, head in self._heads():
-            if (expected and head.first != expected) or cut_off:
+            if head.first != expected or cut_off:
                 if cut_off or head.first > upto + 1:
                     witnessed = max(witnessed, head.synced)
                     cut_off.append(_name(number))
@@ -218,6 +218,13 @@ class LocalLog:
         self._close_last()
         self._files.sync([_name(one.number) for one in self._segments], directory=True)
         return found
+
+    def holds_anything(self) -> bool:
+        """Whether there is an entry, or something that cannot be read. Changes nothing."""
+        return any(
+            next(Scan(self._files.read(_name(number)), 0, head.first).entries(), None)
+            for number, head in self._heads()
+        )
 
     def _close_last(self) -> None:
         """Go on in a new segment: behind the end of this one may lie whole entries of a future

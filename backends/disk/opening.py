@@ -23,7 +23,7 @@ from backends.disk.logformat import Entry
 from backends.disk.overlay import Overlay
 from backends.disk.reader import Reader
 from backends.disk.shipping import Shipper
-from backends.errors import Damaged, Fenced
+from backends.errors import Fenced
 from backends.stores.base import Store
 
 
@@ -137,7 +137,7 @@ def _recover(
         return _Recovered(new_log(place.files, fresh, terms.segments), [])
     log = LocalLog(place.files, binding, terms.segments)
     if upto is None:
-        kept = _worth_keeping(log)
+        kept = log.holds_anything()
         log.close()
         files = place.orphan(binding) if kept else place.files
         return _Recovered(new_log(files, fresh, terms.segments), [])
@@ -147,14 +147,6 @@ def _recover(
         return _Recovered(new_log(place.files, fresh, terms.segments, seq=upto), [])
     log.rebind(replace(fresh, log=binding.log, segment=binding.segment))
     return _Recovered(log, entries, upto)
-
-
-def _worth_keeping(log: LocalLog) -> bool:
-    """Whether a log that the history has passed by holds anything."""
-    try:
-        return bool(log.recover())
-    except Damaged:
-        return True
 
 
 def _assemble(place: Place, journal: Journal, found: _Recovered, head: Head, terms: Terms) -> Disk:

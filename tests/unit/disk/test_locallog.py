@@ -147,3 +147,12 @@ def test_the_log_of_another_disk_is_refused(files: Files) -> None:
     new_log(files, BINDING, 8)
     with pytest.raises(Damaged, match="is that of uuid"):
         binding_of(files, "other")
+
+
+def test_a_lost_first_segment_is_no_reason_to_begin_with_the_second() -> None:
+    files = MemoryFiles()
+    log = new_log(files, BINDING, 8)
+    while len(files.names()) < 3:
+        write(log, 1)
+    files.remove("segment-0000000000000001")
+    assert reopened(files)[1] == []
