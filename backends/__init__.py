@@ -13,6 +13,10 @@ from backends.base import Backend
 from backends.errors import Invalid
 
 REGISTRY: dict[str, tuple[str, str]] = {
+    "gluster": (
+        "backends.gluster:GlusterBackend",
+        "install the packages glusterfs-client and glusterfs-cli",
+    ),
     "local": ("backends.local:LocalBackend", ""),
     "memory": ("backends.memory:MemoryBackend", ""),
 }

@@ -31,17 +31,24 @@ _CONTROL = (10, 237)
 _TRIES = 50
 
 
+DEAD = (0, 0)
+_SILENT = {errno.ENOTCONN, errno.ECONNABORTED, errno.ESTALE, errno.EIO, errno.ESHUTDOWN}
+
+
 @dataclass(frozen=True)
 class Status:
     """A loop device in use."""
 
     number: int
     file: tuple[int, int]
-    """(st_dev, st_ino) of the backing file."""
+    """(st_dev, st_ino) of the backing file; DEAD when its file system does not answer."""
     label: str
+    """Empty when its file system does not answer."""
     read_only: bool
     direct: bool
     autoclear: bool
+    path: str = ""
+    """The backing file, as the kernel spells it; when it was unmounted, from its own root."""
 
     @property
     def device(self) -> str:
@@ -63,7 +70,16 @@ def number_of(device: str) -> int | None:
 
 def in_use(number: int) -> bool:
     """Whether the device has a file. Asked without opening it, which would keep it in use."""
-    return Path(f"/sys/block/loop{number}/loop/backing_file").exists()
+    return bool(backing_file(number))
+
+
+def backing_file(number: int) -> str:
+    """The path of a device's file, told by the kernel alone; empty when it has none."""
+    try:
+        text = Path(f"/sys/block/loop{number}/loop/backing_file").read_text(errors="replace")
+    except OSError:
+        return ""
+    return text.removesuffix("\n")
 
 
 def wait_released(number: int, file: tuple[int, int], seconds: float) -> bool:
@@ -79,13 +95,17 @@ def wait_released(number: int, file: tuple[int, int], seconds: float) -> bool:
 
 
 def status(number: int) -> Status | None:
-    """What a device is made of; None when it has no file."""
+    """What a device is made of; None when it has no file. The kernel asks the file's own file
+    system for that, so this takes as long as that takes."""
+    path = backing_file(number)
     try:
         with opened(number, os.O_RDONLY) as descriptor:
-            return _status(number, descriptor)
+            return _status(number, descriptor, path)
     except OSError as error:
         if error.errno in (errno.ENXIO, errno.ENOENT, errno.ENODEV):
             return None
+        if error.errno in _SILENT:
+            return Status(number, DEAD, "", False, False, False, path)
         raise
 
 
@@ -97,17 +117,18 @@ def find(file: Path) -> Status | None:
     differ between mount namespaces; the last two do not, even after a rename.
     """
     wanted = identity(file)
-    for entry in Path("/sys/block").glob("loop[0-9]*"):
-        try:
-            shown = (entry / "loop/backing_file").read_text()
-        except OSError:
-            continue  # without a file, or just gone
-        if Path(shown.rstrip("\n")).parts[-2:] != file.parts[-2:]:
-            continue
-        found = status(int(entry.name.removeprefix("loop")))
-        if found is not None and found.file == wanted:
-            return found
+    for number in numbers():
+        if Path(backing_file(number)).parts[-2:] == file.parts[-2:]:
+            found = status(number)
+            if found is not None and found.file == wanted:
+                return found
     return None
+
+
+def numbers() -> list[int]:
+    """Every device of the machine that has a file."""
+    entries = [entry[4:] for entry in os.listdir("/sys/block") if entry.startswith("loop")]
+    return sorted(int(entry) for entry in entries if in_use(int(entry)))
 
 
 @contextlib.contextmanager
@@ -144,8 +165,7 @@ def attached(
         with _configured(_CONFIG.pack(backing, block_size, info), mode) as (number, descriptor):
             os.close(backing)
             backing = -1
-            found = _status(number, descriptor)
-            yield found
+            yield _status(number, descriptor, backing_file(number))
     finally:
         if backing >= 0:
             os.close(backing)
@@ -188,7 +208,7 @@ def _free() -> int:
         os.close(descriptor)
 
 
-def _status(number: int, descriptor: int) -> Status:
+def _status(number: int, descriptor: int, path: str) -> Status:
     buffer = bytearray(_INFO.size)
     fcntl.ioctl(descriptor, _GET_STATUS64, buffer)
     fields = _INFO.unpack(buffer)
@@ -200,6 +220,7 @@ def _status(number: int, descriptor: int) -> Status:
         read_only=bool(flags & _READ_ONLY),
         direct=bool(flags & _DIRECT_IO),
         autoclear=bool(flags & _AUTOCLEAR),
+        path=path,
     )
 
 

@@ -14,6 +14,8 @@ _PACKAGES = {
     "mkfs.xfs": "xfsprogs",
     "xfs_growfs": "xfsprogs",
     "xfs_repair": "xfsprogs",
+    "glusterfs": "glusterfs-client",
+    "gluster": "glusterfs-cli",
 }
 
 

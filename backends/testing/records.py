@@ -218,7 +218,7 @@ class RecordsContract:
     def _check_one_winner(self, records: Records, results: list[object]) -> None:
         winners = [result for result in results if isinstance(result, bytes)]
         assert len(winners) == 1
-        assert all(isinstance(r, Conflict) for r in results if not isinstance(r, bytes))
+        assert {type(r) for r in results if not isinstance(r, bytes)} == {Conflict}, results
         final = records.get("volumes/db")
         assert final is not None
         assert final.value == winners[0]

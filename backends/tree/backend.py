@@ -2,8 +2,7 @@
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -24,7 +23,7 @@ from backends.base import (
 )
 from backends.catalog import Catalog
 from backends.claims import Claim
-from backends.errors import KedgeError, NotFound
+from backends.errors import NotFound
 from backends.host import loop
 from backends.host.failures import explained
 from backends.options import Size
@@ -40,7 +39,7 @@ from backends.tree.options import Layout, TreeOptions
 from backends.tree.reaper import Reaper
 from backends.tree.removal import Removal
 from backends.tree.resize import Resize
-from backends.tree.source import Direct, Source
+from backends.tree.source import Direct, Source, opened
 from backends.tree.staging import Staging
 from backends.tree.store import Store
 
@@ -49,7 +48,8 @@ T = TypeVar("T", bound=TreeOptions)
 
 class TreeBackend(Backend[P, T], Generic[P, T]):
     """Everything but `capabilities`. Also Resizable and Trash. A subclass that does not reach its
-    data directly brings a `source`; `limit` is called with every new plain directory."""
+    data directly brings a `source`; `limit` is called for every new plain directory with a size,
+    `guard` wraps the records."""
 
     def __init__(
         self,
@@ -59,6 +59,7 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
         *,
         source: Source | None = None,
         limit: Limit = no_limit,
+        guard: Callable[[Records], Records] = lambda records: records,
     ) -> None:
         super().__init__(settings, context)
         self.store = store
@@ -71,7 +72,9 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
             {Layout.DIRECTORY: directory, Layout.IMAGE: self._image},
             Removal(self.store, self.source, self._staging, self.reaper),
         )
-        self._records = CheckedRecords(lambda: DirectoryRecords(self.store.records), self._check)
+        self._records = guard(
+            CheckedRecords(lambda: DirectoryRecords(self.store.records), self.check)
+        )
         self._catalog = Catalog(
             self._records, self.Options, self._data, now=utc_now, settle=_settled
         )
@@ -111,15 +114,9 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
         with explained(f"attach volume {volume.name}"):
             if (shown := self._mounted.usable(current, target)) is not None:
                 return shown
-            self.source.open(current.uuid)
-            try:
-                with self._mounted.place(target):
-                    self._data.layout(current).mount(current, target, read_only=read_only)
-                    return self._mounted.proof(current, target)
-            except BaseException:
-                with suppress(KedgeError, OSError):
-                    self.source.close(current.uuid)
-                raise
+            with opened(self.source, current.uuid), self._mounted.place(target):
+                self._data.layout(current).mount(current, target, read_only=read_only)
+                return self._mounted.proof(current, target)
 
     def detach(self, attachment: Attachment) -> None:
         with explained(f"detach volume {attachment.name}"):
@@ -169,7 +166,7 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
     def findings(self) -> Sequence[Finding]:
         return findings.of(self.store, self.reaper, self._catalog, self._mounted)
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """The root is the right one; the first time, what a crash left is taken away."""
         self.store.check()
         with self._opening:

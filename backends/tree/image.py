@@ -21,7 +21,7 @@ from backends.host.filesystems import BlockFileSystem, FileSystem, driver_of
 from backends.host.locks import locked
 from backends.tree.options import TreeOptions
 from backends.tree.room import require_room
-from backends.tree.source import Source
+from backends.tree.source import Source, opened
 from backends.tree.staging import Staging
 from backends.tree.store import Store
 
@@ -48,7 +48,7 @@ class ImageLayout:
     def make(self, volume: Volume[TreeOptions]) -> None:
         """Make the image. There: left alone."""
         files.make_directory(self.store.data(volume.uuid), 0o700)
-        with self.reached(volume.uuid), self.locked(volume.uuid):
+        with opened(self.source, volume.uuid), self.locked(volume.uuid):
             if self.image(volume.uuid).exists():
                 return
             new = self.image(volume.uuid).with_name(f"image.new-{self.node}")
@@ -84,6 +84,9 @@ class ImageLayout:
         device = loop.status(number)
         if device is None:
             return None
+        if device.file == loop.DEAD:
+            dead = self.source.image_at(device.path)
+            return None if dead is None else (dead, False)
         uuid = device.label.removeprefix("kedge:").partition(":")[0]
         if device.label != label(uuid, identity):
             return None
@@ -94,7 +97,9 @@ class ImageLayout:
         if not loop.in_use(number):
             return False
         device = loop.status(number)
-        return device is not None and device.label == label(uuid, self.store.known())
+        if device is None or device.file == loop.DEAD:
+            return device is not None and self.source.image_at(device.path) == uuid
+        return device.label == label(uuid, self.store.known())
 
     def _healthy(self, uuid: str, mount: mountinfo.Mount, device: loop.Status) -> bool:
         """A file system that met an error stops writing and says so in its options."""
@@ -188,15 +193,6 @@ class ImageLayout:
         if (device := loop.find(new)) is not None:
             self._released(uuid, device)
         new.unlink()
-
-    @contextmanager
-    def reached(self, uuid: str) -> Iterator[None]:
-        """The source of the volume's data is open during the block."""
-        self.source.open(uuid)
-        try:
-            yield
-        finally:
-            self.source.close(uuid)
 
     @contextmanager
     def locked(self, uuid: str) -> Iterator[None]:

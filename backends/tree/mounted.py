@@ -41,7 +41,7 @@ class Mounted:
         """The volume's healthy attachment at `target`. None: nothing of use is mounted there.
         HostError when something else is."""
         table = mountinfo.read()
-        top = mountinfo.top(table, os.path.realpath(target))
+        top = mountinfo.top(table, spelled(target))
         owner = None if top is None else self._owner(table)(top)
         if top is None:
             return None
@@ -60,7 +60,7 @@ class Mounted:
     def place(self, target: Path) -> Iterator[None]:
         """A mount point for the block: a dead mount that `usable` left is covered, never taken
         away first, because what covers it reaches the containers that have the dead one."""
-        if mountinfo.top(mountinfo.read(), os.path.realpath(target)) is not None:
+        if mountinfo.top(mountinfo.read(), spelled(target)) is not None:
             yield
             return
         with targets.prepared(target):
@@ -79,7 +79,7 @@ class Mounted:
         """The volume's attachment at `target`, where it has just been mounted. HostError, with
         the mount taken away again, when a lookup of `target` does not reach it."""
         shown = self._at(target)
-        top = mountinfo.top(mountinfo.read(), os.path.realpath(target))
+        top = mountinfo.top(mountinfo.read(), spelled(target))
         reached = top is not None and mountinfo.reached(target) == top.id
         if shown is not None and shown.uuid == volume.uuid and shown.healthy and reached:
             return shown
@@ -94,7 +94,7 @@ class Mounted:
 
     def _take_off(self, volume: Volume[TreeOptions], target: Path) -> None:
         """Undo a mount that cannot be proven; a dead one that it covers stays."""
-        top = mountinfo.top(mountinfo.read(), os.path.realpath(target))
+        top = mountinfo.top(mountinfo.read(), spelled(target))
         if top is not None and self.shows(volume.uuid)(top):
             mounts.unmount(target, lazily=True)
 
@@ -112,3 +112,9 @@ class Mounted:
         name = os.path.basename(mount.point)
         target = self.below / name
         return Attachment(name, uuid, target, mount.device, mount.root, healthy)
+
+
+def spelled(target: Path) -> str:
+    """A target as the kernel spells it, without a look at what is mounted there: it may be a
+    server that does not answer."""
+    return os.path.join(os.path.realpath(target.parent), target.name)

@@ -16,6 +16,7 @@ from backends.options import Size
 from backends.tree.image import ImageLayout, driver_for
 from backends.tree.options import Layout, TreeOptions
 from backends.tree.room import require_room
+from backends.tree.source import opened
 
 _METADATA_SHARE = 64
 """A file system takes at most this part of what it grows by for itself (ext4: 1/60 of a group in
@@ -33,7 +34,7 @@ class Resize:
         self, volume: Volume[TreeOptions], size: Size, attachment: Attachment | None
     ) -> Growth:
         self._refuse(volume, size)
-        with self.images.reached(volume.uuid), self.images.locked(volume.uuid):
+        with opened(self.images.source, volume.uuid), self.images.locked(volume.uuid):
             if size != volume.options.size:
                 volume = self._record(volume, size)
             if not self.images.growing(volume.uuid).exists():

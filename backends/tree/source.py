@@ -1,7 +1,8 @@
 """How this node reaches the data of one volume in order to mount them."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,13 +25,15 @@ class Source(Protocol):
         fresh mount can be stacked over the dead one, which reaches running containers."""
 
     def directory(self, uuid: str) -> Path:
-        """Everything of one volume: `data`, or `image`. Valid from `open` to `close`."""
+        """Everything of one volume: `data`, or `image`. Valid from `open` to `close`, and while it
+        is mounted."""
 
     def open(self, uuid: str) -> None:
-        """Make `directory` reachable. Is so already: does nothing."""
+        """Make `directory` reachable until `close`; several calls may need it at once."""
 
     def close(self, uuid: str) -> None:
-        """Let go of what `open` did, unless something here is mounted from it."""
+        """Undo one `open`. The last lets go of the source, unless something here is mounted from
+        it; then the call after its unmounting does, which needs no `open` before."""
 
     def judge(self, table: Sequence[mountinfo.Mount]) -> Callable[[mountinfo.Mount], Owner | None]:
         """What tells whose plain directory a mount of `table` shows; None: nobody's."""
@@ -38,8 +41,21 @@ class Source(Protocol):
     def current(self, uuid: str, file: tuple[int, int]) -> bool:
         """Whether `file`, (device, inode), is the volume's image as it is reached now."""
 
+    def image_at(self, path: str) -> str | None:
+        """The uuid of the volume whose image has this path in the kernel's words; None: none."""
+
     def refuse_use(self, uuid: str) -> None:
         """Raise InUse, saying where, while this node has the data mounted."""
+
+
+@contextmanager
+def opened(source: Source, uuid: str) -> Iterator[None]:
+    """The data of a volume can be reached during the block, and after it while mounted."""
+    source.open(uuid)
+    try:
+        yield
+    finally:
+        source.close(uuid)
 
 
 @dataclass(frozen=True)
@@ -79,6 +95,11 @@ class Direct:
             return loop.identity(self.store.data(uuid) / "image") == file
         except OSError:
             return False
+
+    def image_at(self, path: str) -> str | None:
+        place = Path(path)
+        ours = place.name == "image" and place.parent.parent == self.store.volumes
+        return place.parent.name if ours else None
 
     def refuse_use(self, uuid: str) -> None:
         data = self.store.data(uuid)

@@ -1,4 +1,4 @@
-"""A real GlusterFS pool: three nodes on 127.1.1.1 to 127.1.1.3, each glusterd in a box of its own.
+"""A real GlusterFS pool: three nodes on 127.1.N.1 to 127.1.N.3, each glusterd in a box of its own.
 
     pool = Pool()
     volume = pool.volume("r3")           # replica 3, started, all bricks online
@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from tests.lab.namespace import Daemon, Failed, Namespace
 
-ADDRESSES = ("127.1.1.1", "127.1.1.2", "127.1.1.3")
+_PORT = 24007
 _CONFIG = {"lib": "/var/lib/glusterd", "log": "/var/log/glusterfs"}
 
 
@@ -59,7 +60,7 @@ class Node:
 
     def sees_all(self) -> bool:
         """Whether it is connected with the whole pool."""
-        return self.gluster("pool", "list").count("Connected") == len(ADDRESSES)
+        return self.gluster("pool", "list").count("Connected") == 3
 
     @property
     def up(self) -> bool:
@@ -91,16 +92,21 @@ class Node:
 
 
 class Pool:
-    """Three nodes that trust each other. Close it."""
+    """Three nodes that trust each other. Close it. Several pools do not meet."""
 
     def __init__(self) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="kedge-gluster-", dir="/var/tmp"))
-        self.nodes = [Node(address, self.root / address) for address in ADDRESSES]
+        self.nodes = [Node(address, self.root / address) for address in _free_addresses()]
         try:
             self._form()
         except BaseException:
             self.close()
             raise
+
+    @property
+    def addresses(self) -> list[str]:
+        """Of the servers, up or down."""
+        return [node.address for node in self.nodes]
 
     def _form(self) -> None:
         for node in self.nodes:
@@ -198,3 +204,17 @@ def wait_for(true: Callable[[], bool], what: str, *, seconds: float = 60) -> Non
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {seconds} s: {what} {trouble}")
         time.sleep(0.05)
+
+
+def _free_addresses() -> list[str]:
+    """Three that no other pool on this machine uses."""
+    for net in range(1, 255):
+        addresses = [f"127.1.{net}.{host}" for host in (1, 2, 3)]
+        try:
+            for address in addresses:
+                with socket.socket() as probe:
+                    probe.bind((address, _PORT))
+        except OSError:
+            continue
+        return addresses
+    raise RuntimeError("127.1.0.0/16 is full of pools")

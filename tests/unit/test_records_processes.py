@@ -1,67 +1,12 @@
 """DirectoryRecords on real files: many processes, killed with SIGKILL at random moments."""
 
-import multiprocessing
 import os
-import random
-import signal
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 from backends.errors import Conflict, Unavailable
 from backends.records_directory import DirectoryRecords
-
-SECONDS = 1.5
-WRITERS = 4
-PROCESSES = multiprocessing.get_context("fork")
-
-
-@contextmanager
-def a_pipe() -> Iterator[tuple[int, int]]:
-    """What a process was told is done; a write this short is atomic, also before SIGKILL."""
-    ends = os.pipe2(os.O_NONBLOCK)
-    try:
-        yield ends
-    finally:
-        for end in ends:
-            os.close(end)
-
-
-def drain(end: int) -> bytes:
-    """All that is in the pipe now."""
-    parts = []
-    while True:
-        try:
-            parts.append(os.read(end, 65536))
-        except BlockingIOError:
-            return b"".join(parts)
-
-
-def storm(act: Callable[[int, int], None], said: int) -> tuple[bytes, int]:
-    """Run WRITERS processes for SECONDS, killing one now and then; what they said, the kills."""
-    chance = random.Random(1)
-    end, kills = time.monotonic() + SECONDS, 0
-    lines: list[bytes] = []
-    running: list[ForkProcess] = []
-    while time.monotonic() < end:
-        while len(running) < WRITERS:
-            process = PROCESSES.Process(target=act, args=(kills, len(running)), daemon=True)
-            process.start()
-            running.append(process)
-        time.sleep(chance.uniform(0.0, 0.04))
-        victim = running.pop(chance.randrange(len(running)))
-        assert victim.pid is not None
-        os.kill(victim.pid, signal.SIGKILL)
-        victim.join()
-        kills += 1
-        lines.append(drain(said))
-    for process in running:
-        process.kill()
-        process.join()
-    return b"".join([*lines, drain(said)]), kills
+from tests.unit.storm import WRITERS, a_pipe, storm
 
 
 def test_a_list_gets_every_acknowledged_entry_once(tmp_path: Path) -> None:

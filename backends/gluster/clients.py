@@ -1,0 +1,129 @@
+"""The clients of attached volumes: one each, mounted below the profile's state directory."""
+
+import os
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from backends.errors import InUse
+from backends.gluster.client import TYPE, Client, Export
+from backends.host import fusectl, loop, mountinfo
+from backends.tree.source import Owner
+
+
+class Clients:
+    """A `Source`. `home`: the directory of all volumes within the Gluster volume."""
+
+    fresh = True
+
+    def __init__(
+        self, export: Export, home: str, points: Path, options: Sequence[str], seconds: float
+    ) -> None:
+        self.export = export
+        self.home = home
+        self.points = points
+        self._options = options
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._opened: Counter[str] = Counter()
+
+    def client(self, uuid: str) -> Client:
+        """The client of one volume, running or not."""
+        return Client(self.export, self.points / uuid, self._options, self._seconds)
+
+    def directory(self, uuid: str) -> Path:
+        return self.points / uuid / self.home / uuid
+
+    def open(self, uuid: str) -> None:
+        with self._locked(uuid):
+            client = self.client(uuid)
+            if not client.usable():
+                self.cut_off(uuid)
+                client.start()
+            self._opened[uuid] += 1
+
+    def close(self, uuid: str) -> None:
+        with self._locked(uuid):
+            if self._opened[uuid]:
+                self._opened[uuid] -= 1
+            client = self.client(uuid)
+            if not self._opened[uuid] and not any(self._uses(client)):
+                del self._opened[uuid]
+                client.stop()
+
+    def cut_off(self, uuid: str) -> None:
+        """Stop every writer of a volume on this machine; see SelfFencing. Clients that this node
+        has lost sight of are found by their mounts, and by the devices of their images."""
+        client = self.client(uuid)
+        client.cut_off()
+        devices = {
+            mount.device
+            for mount in mountinfo.read()
+            if self.export.shown_by(mount) and mount.root == f"/{self.home}/{uuid}/data"
+        }
+        images = [
+            loop.status(n) for n in loop.numbers() if self.image_at(loop.backing_file(n)) == uuid
+        ]
+        devices |= {_device(s) for s in images if s is not None and s.file != loop.DEAD}
+        for device in devices:
+            fusectl.abort(device)
+
+    def judge(self, table: Sequence[mountinfo.Mount]) -> Callable[[mountinfo.Mount], Owner | None]:
+        form = re.compile(rf"/{re.escape(self.home)}/([a-zA-Z0-9-]+)/data")
+
+        def owner(mount: mountinfo.Mount) -> Owner | None:
+            shown = form.fullmatch(mount.root)
+            if shown is None or not self.export.shown_by(mount):
+                return None
+            client = self.client(shown[1])
+            below = client.mount(table)
+            same = below is not None and below.device == mount.device
+            return shown[1], same and client.usable(table)
+
+        return owner
+
+    def current(self, uuid: str, file: tuple[int, int]) -> bool:
+        """Told without asking the pool: an image is never replaced by another."""
+        client = self.client(uuid)
+        mount = client.mount()
+        device = f"{os.major(file[0])}:{os.minor(file[0])}"
+        return mount is not None and mount.device == device and client.usable()
+
+    def image_at(self, path: str) -> str | None:
+        """Seen through the client of the volume, or from the root of one that was unmounted."""
+        inside = re.sub(rf"^{re.escape(str(self.points))}/[a-zA-Z0-9-]+", "", path)
+        found = re.fullmatch(rf"/{re.escape(self.home)}/([a-zA-Z0-9-]+)/image", inside)
+        return found[1] if found else None
+
+    def refuse_use(self, uuid: str) -> None:
+        with self._locked(uuid):
+            client = self.client(uuid)
+            for use in self._uses(client):
+                raise InUse(f"the data of volume {uuid} are {use}; unmount them first")
+            client.stop()
+
+    def _locked(self, uuid: str) -> threading.Lock:
+        """Calls of this service for one volume wait for each other."""
+        with self._lock:
+            return self._locks.setdefault(uuid, threading.Lock())
+
+    def _uses(self, client: Client) -> Iterator[str]:
+        """What on this node was made from the client's mount, for people."""
+        table = mountinfo.read()
+        own = client.mount(table)
+        if own is None or own.type != TYPE:
+            return
+        for mount in table:
+            if mount.device == own.device and mount.id != own.id:
+                yield f"mounted at {mount.point}"
+        for number in loop.numbers():
+            if Path(loop.backing_file(number)).is_relative_to(client.point):
+                yield f"in use as /dev/loop{number}"
+
+
+def _device(status: loop.Status) -> str:
+    """major:minor of the file system that holds the device's file."""
+    return f"{os.major(status.file[0])}:{os.minor(status.file[0])}"

@@ -1,0 +1,25 @@
+"""The client through which a profile's records and all data are reached while not attached."""
+
+import threading
+from pathlib import Path
+
+from backends.gluster.client import Client, Export
+
+_COHERENT = ("--attribute-timeout=0", "--entry-timeout=0", "--negative-timeout=0")
+"""Other nodes change records at any time: the kernel must not answer from memory."""
+
+
+class Control:
+    """One per profile and node. Its mount is seen by this service only."""
+
+    def __init__(self, export: Export, directory: str, point: Path, seconds: float) -> None:
+        self._lock = threading.Lock()
+        self.client = Client(export, point, _COHERENT, seconds)
+        self.root = point / directory
+
+    def ensure(self) -> None:
+        """Mounted when this returns; a client that died is replaced."""
+        if self.client.usable():
+            return
+        with self._lock:
+            self.client.start()
