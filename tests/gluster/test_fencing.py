@@ -1,9 +1,7 @@
 """A node that stops itself: the cut, what it does to a writer, and what comes after."""
 
-import contextlib
 import subprocess
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,9 +11,8 @@ from backends.gluster import GlusterBackend
 from backends.gluster.options import GlusterOptions
 from backends.host import mountinfo, tcp
 from backends.options import Size
-from tests.gluster.conftest import VOLUME, Open
+from tests.gluster.conftest import Open
 from tests.gluster.writing import Writer
-from tests.lab.gluster import Pool, wait_for
 
 pytestmark = pytest.mark.lab
 
@@ -151,73 +148,6 @@ def test_nothing_can_be_made_where_a_client_is_not_mounted(open_node: Open) -> N
     subprocess.run(["umount", "-l", str(client.point)], check=True)
     with pytest.raises(PermissionError):
         (client.point / "stray").write_text("x")
-
-
-@contextlib.contextmanager
-def unplugged(backend: GlusterBackend, uuid: str) -> Iterator[None]:
-    """The bricks hear nothing of the volume's client for the block."""
-    pid = backend.clients.client(uuid).daemon.pid()
-    assert pid is not None
-    inodes = tcp._sockets(pid)
-    ports = [
-        int(ends[0].partition(":")[2], 16)
-        for ends, inode in tcp._table(pid, "tcp")
-        if inode in inodes
-    ]
-    rules = [
-        ["INPUT", "-i", "lo", "-p", "tcp", end, str(port), "-j", "DROP"]
-        for port in ports
-        for end in ("--sport", "--dport")
-    ]
-    for rule in rules:
-        subprocess.run(["iptables", "-I", *rule], check=True)
-    try:
-        yield
-    finally:
-        for rule in rules:
-            subprocess.run(["iptables", "-D", *rule], check=True)
-
-
-def late_bytes(open_node: Open, pool: Pool) -> int:
-    """How much arrives of what a node was writing when its cable was pulled, and that it cut off
-    before the cable was plugged in again."""
-    a = open_node("a")
-    volume = make(a)
-    cut = attach(a, volume)
-    flood = ["dd", "if=/dev/zero", f"of={cut.target}/flood", "bs=128k", "count=4000"]
-    with subprocess.Popen(flood, stderr=subprocess.DEVNULL) as writer:
-        wait_for(lambda: _arrived(a, pool, volume) > 96 << 20, "it flows")
-        with unplugged(a, volume.uuid):
-            time.sleep(1)
-            before = _arrived(a, pool, volume)
-            assert writer.poll() is None, "it was over before the cable was pulled"
-            with contextlib.suppress(HostError):
-                a.cut_off(cut)
-            assert writer.wait(2) != 0
-    time.sleep(2)
-    return _arrived(a, pool, volume) - before
-
-
-def _arrived(backend: GlusterBackend, pool: Pool, volume: Volume[GlusterOptions]) -> int:
-    path = f"{backend.settings.subdirectory}/volumes/{volume.uuid}/data/flood"
-    copies = [pool.brick(node, VOLUME, path) for node in range(3)]
-    return sum(copy.stat().st_size for copy in copies if copy.exists())
-
-
-def test_what_was_under_way_never_arrives(open_node: Open, pool: Pool) -> None:
-    assert late_bytes(open_node, pool) == 0
-
-
-def test_without_a_reset_it_would_arrive(
-    open_node: Open, pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The rule that the test above holds is needed."""
-
-    def refused(pid: int) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(tcp, "destroy_all", refused)
-    assert late_bytes(open_node, pool) > 0
 
 
 def test_a_cut_that_is_not_certain_says_so(

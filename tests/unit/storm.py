@@ -11,6 +11,7 @@ from multiprocessing.context import ForkProcess
 
 SECONDS = 1.5
 WRITERS = 4
+ENOUGH = 12
 PROCESSES = multiprocessing.get_context("fork")
 
 
@@ -43,7 +44,7 @@ def storm(
     end, kills = time.monotonic() + seconds, 0
     lines: list[bytes] = []
     running: list[ForkProcess] = []
-    while time.monotonic() < end:
+    while time.monotonic() < end or kills < ENOUGH:
         while len(running) < WRITERS:
             process = PROCESSES.Process(target=act, args=(kills, len(running)), daemon=True)
             process.start()
