@@ -119,6 +119,7 @@ class Claims:
         self._now = now
         self._lock = threading.Lock()
         self._granted: dict[str, tuple[Claim, str]] = {}
+        self._verified: dict[str, tuple[Claim, str | None]] = {}
 
     def acquire(self, uuid: str, *, name: str, force: bool = False) -> Claim:
         """The right to write the volume `uuid`, called `name` in messages.
@@ -205,12 +206,12 @@ class Claims:
         found: dict[str, Fenced] = {}
         stamps = self._records.stamps(KIND) if len(held) > _FEW else {}
         for uuid, claim in held.items():
-            with self._lock:
-                known = self._granted.get(uuid, (claim, ""))[1]
-            if stamps.get(f"{KIND}/{uuid}") == known:
+            mark = (claim, stamps.get(f"{KIND}/{uuid}"))
+            if mark[1] and self._verified.get(uuid) == mark:
                 continue
             try:
                 self.verify(claim)
+                self._verified[uuid] = mark
             except Fenced as reason:
                 found[uuid] = reason
         return found
@@ -243,7 +244,7 @@ class Claims:
                 return
             ttl = lease.ttl
         version = record.version if record else None
-        age = self._lease.watch.saw(state.node, version)
+        age = self._lease.watch.standing(state.node, version)
         if age < ttl:
             raise _claimed(name, state, age, ttl)
         try:

@@ -88,31 +88,51 @@ class LeaseWatch:
         self._records = records
         self._clock = clock
         self._lock = threading.Lock()
-        self._seen: dict[str, tuple[str | None, float]] = {}
+        self._versions: dict[str, tuple[str | None, float]] = {}
+        self._stamps: dict[str, tuple[str | None, float]] = {}
 
     def look(self) -> None:
         """Look at all leases with one listing; call it in the background every second or so, and
         a takeover need not begin to wait when it is asked for."""
-        stamps = self._records.stamps(KIND)
-        for key, version in stamps.items():
-            self.saw(key.removeprefix(f"{KIND}/"), version)
+        for key, stamp in self._records.stamps(KIND).items():
+            self._note(self._stamps, key.removeprefix(f"{KIND}/"), stamp)
 
-    def saw(self, node: str, version: str | None) -> float:
-        """Note that `version` (None: no record) was read just now; return for how many seconds
-        it is known to stand still. Counted from after the first reading."""
+    def standing(self, node: str, version: str | None) -> float:
+        """For how many seconds the lease that was just read at `version` (None: absent) has been
+        so. Where stamps are versions, or lists are as fresh as reads, background looks count."""
+        age = self._note(self._versions, node, version)
+        stamp, longer = self._stamp(node)
+        if stamp is None or longer <= age:
+            return age
+        if stamp == version:
+            return longer
+        self.look()
+        again, longer = self._stamp(node)
+        return longer if again == stamp else age
+
+    def age(self, node: str) -> float | None:
+        """Seconds since the lease was last seen to change; None when it was never seen."""
+        with self._lock:
+            seen = [table[node][1] for table in (self._versions, self._stamps) if node in table]
+        return self._clock() - max(seen) if seen else None
+
+    def _note(
+        self, table: dict[str, tuple[str | None, float]], node: str, mark: str | None
+    ) -> float:
+        """Since when `mark`, which was just read, is known. Counted from after the first reading:
+        whoever wrote it began before that."""
         now = self._clock()
         with self._lock:
-            before = self._seen.get(node)
-            if before is None or before[0] != version:
-                self._seen[node] = (version, now)
+            before = table.get(node)
+            if before is None or before[0] != mark:
+                table[node] = (mark, now)
                 return 0.0
             return now - before[1]
 
-    def age(self, node: str) -> float | None:
-        """Seconds since the lease was first seen as it is now; None when it was never seen."""
+    def _stamp(self, node: str) -> tuple[str | None, float]:
         with self._lock:
-            seen = self._seen.get(node)
-        return None if seen is None else self._clock() - seen[1]
+            stamp, since = self._stamps.get(node, (None, 0.0))
+        return stamp, self._clock() - since
 
 
 class Lease:
@@ -228,7 +248,7 @@ class Lease:
     def _check_free(self, record: Record) -> None:
         """Claimed unless nobody else can live under this name."""
         state = LeaseState.decode(record)
-        age = self.watch.saw(self.node, record.version)
+        age = self.watch.standing(self.node, record.version)
         if state.ended or state.session in self._own or age >= state.ttl:
             return
         if self._foreign not in (None, record.version):
