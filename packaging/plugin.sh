@@ -77,14 +77,24 @@ install_plugin() { # [DIR]
     echo "The plugin $name is enabled; the command is $wrapper."
 }
 
+containers() { # those with a volume of the plugin, running or not: ID and name
+    local volume
+    "$docker" volume ls -q --filter "driver=$name:latest" | while read -r volume; do
+        "$docker" ps -a --filter "volume=$volume" --format '{{.ID}} {{.Names}}'
+    done | sort -u
+}
+
 uninstall() {
     local data=/var/lib
     if installed; then
         data=$("$docker" plugin inspect "$name" --format '{{range .Settings.Mounts}}{{if eq .Name "data"}}{{.Source}}{{end}}{{end}}')
-        "$docker" plugin disable "$name" >/dev/null || {
-            echo "Volumes are in use. Remove their containers first: docker ps -a --filter volume=NAME" >&2
+        # Docker calls a plugin in use as long as it has volumes; they may stay, containers not
+        if [ -n "$(containers)" ]; then
+            echo "Containers have volumes of $name; remove them first:" >&2
+            containers >&2
             exit 1
-        }
+        fi
+        "$docker" plugin disable -f "$name" >/dev/null
         "$docker" plugin rm "$name" >/dev/null
         echo "The plugin $name is removed."
     else
