@@ -27,8 +27,11 @@ from backends.disk.fuse.server import End, Server
 from backends.errors import Damaged, Invalid, NotSupported
 from backends.host.hardening import harden
 from backends.host.holder import HANDED_OVER
+from backends.host.locks import lock_for_life
 
 CONFIG = "disk.json"
+LOCK = "server.lock"
+"""Held by a server from before it touches the device until it ends: never two on one device."""
 _INTERVAL = 0.002
 _SETTLE_SECONDS = 5.0
 _STACK = 512 * 1024
@@ -146,7 +149,8 @@ class Service:
 def main(arguments: Sequence[str]) -> int:
     """Wait at the gate, serve, and say why it ended: 0 the connection is over, HANDED_OVER
     another server goes on."""
-    directory, numbers, gate_number = Path(arguments[0]), arguments[1], int(arguments[2])
+    directory = Path(arguments[0]).absolute()
+    numbers, gate_number = arguments[1], int(arguments[2])
     kept = [int(number) for number in numbers.split(",")]
     fuse, ring_number, control = kept
     config = parse((directory / CONFIG).read_text())
@@ -160,6 +164,7 @@ def main(arguments: Sequence[str]) -> int:
     gate.send(b"r")
     if gate.recv(1) != b"g":
         return HANDED_OVER  # the holder is gone and nothing was begun
+    lock_for_life(directory / LOCK)
     ring, device, complaints = Ring(ring_number), make(config.arguments), Complaints()
     server = Server(fuse, ring, device, complaints)
     stopping = _on_term(server)

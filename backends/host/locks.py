@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,3 +32,45 @@ def _taken(descriptor: int) -> bool:
             return False
         raise
     return True
+
+
+def lock_for_life(path: Path) -> None:
+    """Hold the lock file until this process ends, and name it there. Busy when another does."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if not _taken(descriptor):
+        os.close(descriptor)
+        raise Busy(f"another process, {owner(path)}, works with {path.parent}")
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+
+
+def owner(path: Path) -> int:
+    """The process that holds a lock file for its life; 0 when nobody does."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return 0
+    try:
+        if _taken(descriptor):
+            return 0
+        return int(os.pread(descriptor, 20, 0) or b"0")
+    finally:
+        os.close(descriptor)
+
+
+def kill_owner(path: Path, seconds: float) -> bool:
+    """Kill the process that holds a lock file for its life. True when nobody holds it any more."""
+
+    def unlocked() -> bool:
+        if (pid := owner(path)) == 0:
+            return True
+        with contextlib.suppress(ProcessLookupError):
+            handle = os.pidfd_open(pid)
+            try:
+                if owner(path) == pid:  # so it has not been another's number since
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+            finally:
+                os.close(handle)
+        return False
+
+    return wait_until(unlocked, seconds)

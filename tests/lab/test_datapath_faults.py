@@ -7,6 +7,8 @@ import stat
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,27 @@ def test_holder_and_server_killed_is_an_error_and_never_a_hang(tmp_path: Path) -
         made.mount()
         assert (made.target / "before").stat().st_size == 64 * 1024
         made.down()
+
+
+def test_a_server_that_outlived_its_holder_is_waited_for(tmp_path: Path) -> None:
+    """It is still letting go of the device (here: frozen) after the unmount. A second one on the
+    same device would corrupt it."""
+    with rig(tmp_path) as made:
+        made.open()
+        held = made.path.held()
+        assert held is not None
+        os.kill(held.server, signal.SIGSTOP)
+        os.kill(held.pid, signal.SIGKILL)
+        mounts.unmount(made.path.point)
+        with pytest.raises(Unavailable, match="not yet done"):
+            made.path.open(made.config(), 0.5)
+        with pytest.raises(Unavailable, match="not yet done"):
+            made.path.close(0.5)
+        os.kill(held.server, signal.SIGCONT)
+        made.path.close(SECONDS)
+        made.open()
+        assert made.server() != held.server
+        made.path.close(SECONDS)
 
 
 def test_dead_data_path_is_made_anew_by_open(tmp_path: Path) -> None:
@@ -165,6 +188,38 @@ def test_a_file_held_open_is_in_use(tmp_path: Path) -> None:
             with pytest.raises(InUse):
                 made.path.close(1.0)
         made.down()
+
+
+@contextmanager
+def mount_namespace() -> Iterator[None]:
+    """Another mount namespace, with a copy of every mount there is now."""
+    sleeper = subprocess.Popen(["unshare", "-m", "sleep", "60"])
+    try:
+        until = time.monotonic() + SECONDS
+        while Path(f"/proc/{sleeper.pid}/comm").read_text() != "sleep\n":
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        yield
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+
+
+def test_a_copy_of_the_files_is_in_use(tmp_path: Path) -> None:
+    with rig(tmp_path) as made:
+        made.up()
+        with mount_namespace(), pytest.raises(InUse, match="copied the mount"):
+            made.layer.unmount(made.target, 0.5)
+        made.down()
+        fsck(made.image)
+
+
+def test_a_copy_of_the_mount_does_not_keep_the_server(tmp_path: Path) -> None:
+    with rig(tmp_path) as made:
+        made.open()
+        with mount_namespace():
+            made.path.close(SECONDS)
+            assert made.path.held() is None
 
 
 def test_discard_and_zeroing_reach_the_device(tmp_path: Path) -> None:

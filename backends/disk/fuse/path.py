@@ -4,7 +4,7 @@
       disk.json           how a server makes its device
       fuse/               mount point; the file `fuse/disk` is the disk
       holder.sock .lock   the holder, and that there is one
-      server.sock         the server of the moment
+      server.sock .lock   the server of the moment, and that there is one
       log                 what they complain about
 
 What is true is read from the kernel and the sockets, never from memory: any service process, also
@@ -18,14 +18,15 @@ one that has just started, sees the same. There are four cases, and `open` makes
 
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backends.disk.fuse import control, ring, wire
-from backends.disk.serve import CONFIG, Config
+from backends.disk.serve import CONFIG, LOCK, Config
 from backends.errors import HostError, InUse, Unavailable
-from backends.host import daemons, files, fuse, mounts, targets
+from backends.host import daemons, files, fuse, locks, mounts, targets
 from backends.host.bounded import Bounded
 from backends.host.daemons import Held
 from backends.host.failures import explained
@@ -57,6 +58,10 @@ class DataPath:
         """The disk, while the data path is open."""
         return self.point / os.fsdecode(wire.NAME)
 
+    @property
+    def _lock(self) -> Path:
+        return self.directory / LOCK
+
     def open(self, config: Config, seconds: float) -> None:
         """Make the data path work: start it, adopt it or leave it. A config that differs from the
         one it runs with takes effect with the next server. HostError, with the server's words,
@@ -82,7 +87,7 @@ class DataPath:
         if fuse.connection(self.point) is None:
             return False
         try:
-            return self.held() is not None or self._server_lives()
+            return self.held() is not None or locks.owner(self._lock) != 0
         except Unavailable:
             return True
 
@@ -118,9 +123,11 @@ class DataPath:
         call may be repeated."""
         if not self.directory.is_dir():
             return
-        if fuse.connection(self.point) is not None:
+        number = fuse.connection(self.point)
+        if number is not None:
             self._unmount(seconds)
-        if not daemons.wait_gone(self.directory, seconds):
+            fuse.abort(number)  # a copy of the mount in another namespace would keep it alive
+        if not self._gone(seconds):
             raise Unavailable(
                 f"the data path of {self.name} is unmounted and not yet done after "
                 f"{seconds:.0f} s; it goes on, try again"
@@ -141,14 +148,14 @@ class DataPath:
         self.abort()
         while fuse.connection(self.point) is not None:
             mounts.unmount(self.point, lazily=True)
-        if not daemons.end(self.directory, seconds):
-            raise Unavailable(f"the holder of {self.name} does not end; see {self.directory}/log")
+        if not daemons.end(self.directory, seconds) or not locks.kill_owner(self._lock, seconds):
+            raise Unavailable(f"the processes of {self.name} do not end; see {self.directory}/log")
         targets.clear(self.point)
         (self.directory / control.SOCKET).unlink(missing_ok=True)
 
     def _require_gone(self, seconds: float) -> None:
         """A holder without a mount still lets its server finish: that must not be cut short."""
-        if fuse.connection(self.point) is None and not daemons.wait_gone(self.directory, seconds):
+        if fuse.connection(self.point) is None and not self._gone(seconds):
             raise Unavailable(
                 f"the last data path of {self.name} is unmounted and not yet done; try again"
             )
@@ -159,7 +166,7 @@ class DataPath:
             return False
         if self.held() is not None:
             return True
-        if not self._server_lives():
+        if locks.owner(self._lock) == 0:
             return False
         pid, kept = control.descriptors(self.directory, _KEPT, _ASK_SECONDS)
         try:
@@ -169,13 +176,6 @@ class DataPath:
         finally:
             for descriptor in kept:
                 os.close(descriptor)
-        return True
-
-    def _server_lives(self) -> bool:
-        connection = daemons.connect(self.directory / control.SOCKET, _ASK_SECONDS)
-        if connection is None:
-            return False
-        connection.close()
         return True
 
     def _start(self) -> None:
@@ -195,6 +195,14 @@ class DataPath:
                 for descriptor in kept[:2]:
                     if descriptor >= 0:
                         os.close(descriptor)
+
+    def _gone(self, seconds: float) -> bool:
+        """Wait until neither holder nor server lives. A server may outlive its holder, and then
+        still works on the device: there must never be a second one."""
+        until = time.monotonic() + seconds
+        return daemons.wait_gone(self.directory, seconds) and wait_until(
+            lambda: locks.owner(self._lock) == 0, max(0.0, until - time.monotonic())
+        )
 
     def _await_service(self, seconds: float, patience: int = sys.maxsize) -> None:
         """Wait until a server serves. HostError after `patience` starts that came to nothing."""

@@ -24,6 +24,8 @@ _FREE = bytes(4)
 _START = struct.Struct("<IIQ")
 """The part of a request's header that every request needs: length, opcode, unique."""
 _AGAIN = frozenset({errno.EINTR, errno.EAGAIN, errno.ENOENT})
+_LOOKS = 2
+"""Repeated looks that find the same request in work; one may be a thread that got no processor."""
 _PATIENCE = 10
 """Quiet samples after which the watcher sleeps until the next request."""
 _MEMORY = 100
@@ -46,7 +48,7 @@ class Worker:
         self.view = view
         self.working = 0
         self.turn = threading.Semaphore(0)
-        self.served: Counter[int] = Counter()
+        self.served: dict[int, int] = {}
 
 
 class Server:
@@ -93,13 +95,14 @@ class Server:
 
     def serve(self, interval: float, pause: Callable[[float], None]) -> End:
         """Answer requests until the connection ends or `stop` is called. A request is slow when
-        two looks, `interval` seconds apart, find the leader working on it."""
+        three looks in a row, `interval` seconds apart, find the leader working on it."""
         self._hand_over(None)
-        seen, quiet = 0, 0
+        seen, looks, quiet = 0, 0, 0
         while self._end is None:
             leader = self._leader
             working = leader.working if leader else 0
-            if leader and working and working == seen:
+            looks = looks + 1 if working and working == seen else 0
+            if leader and looks >= _LOOKS:
                 self._slow[wire.header(leader.view).opcode] = _MEMORY
                 self._hand_over(leader)
             seen = working
@@ -223,7 +226,7 @@ class Server:
                     raise
         worker.view[:4] = _FREE
         worker.working = 0
-        worker.served[opcode] += 1
+        worker.served[opcode] = worker.served.get(opcode, 0) + 1
 
     def _wait(self, worker: Worker) -> bool:
         """Wait for a turn to lead. False: there will be none."""
