@@ -1,17 +1,16 @@
 """FUSE connections of our own: open and mount one, find it in the kernel, cut it off.
 
 The kernel cuts a connection off by itself when the last descriptor of it is closed; whoever waits
-then gets an error instead of waiting for ever. `abort` does the same at once.
+then gets an error instead of waiting for ever. `severing` does the same at once.
 """
 
 import contextlib
-import errno
 import os
 import select
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from backends.errors import HostError
@@ -65,19 +64,27 @@ def is_over(descriptor: int) -> bool:
     return bool(poll.poll(0))
 
 
-def abort(number: int) -> bool:
-    """Cut a connection off: every waiting and later request fails. False: there is none such."""
-    sys.audit("kedge.abort", number)
-    with _control() as directory:
-        try:
-            (directory / str(number) / "abort").write_text("1")
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError as error:
-            if error.errno == errno.ENODEV:
-                return False
-            raise
-    return True
+@contextlib.contextmanager
+def severing(target: Path) -> Iterator[Callable[[], None]]:
+    """A call that cuts off the connection now mounted at `target`, for the block: it does so also
+    after the unmount, and never to another connection that was given the same number meanwhile.
+    Nothing of ours mounted there, or over already: the call does nothing."""
+    with contextlib.ExitStack() as stack:
+        number, switch = connection(target), -1
+        if number is not None:
+            directory = stack.enter_context(_control())
+            with contextlib.suppress(FileNotFoundError):
+                switch = os.open(directory / str(number) / "abort", os.O_WRONLY | os.O_CLOEXEC)
+                stack.callback(os.close, switch)
+            if connection(target) != number:  # so what was opened may be somebody else's
+                switch = -1
+
+        def sever() -> None:
+            if switch >= 0:
+                sys.audit("kedge.sever", number)
+                os.write(switch, b"1")
+
+        yield sever
 
 
 def waiting(number: int) -> int | None:

@@ -15,7 +15,7 @@ from typing import Any
 from backends.disk.fuse.layer import Layer
 from backends.disk.fuse.path import DataPath
 from backends.disk.serve import Config
-from backends.host import loop, mountinfo, targets
+from backends.host import mountinfo, targets
 from backends.host.filesystems import FileSystem, driver_of
 from backends.tree.staging import Staging
 
@@ -134,11 +134,8 @@ class Rig:
         """Whatever of this rig the kernel still has."""
         home = str(self.home)
         found = [mount.point for mount in mountinfo.read() if mount.point.startswith(home)]
-        for entry in os.listdir("/sys/block"):
-            if entry.startswith("loop") and loop.in_use(int(entry[4:])):
-                status = loop.status(int(entry[4:]))
-                if status is not None and status.label == self.layer.label:
-                    found.append(entry)
+        if (device := self.layer.device()) is not None:
+            found.append(device.device)
         return found
 
 

@@ -11,7 +11,7 @@ is undone in the opposite order, each step within a time limit.
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +72,7 @@ class Layer:
         InUse while somebody holds the files; Unavailable when the disk takes no writes within
         `seconds` (call again). `force`: the connection is cut off then, and what the files had not
         flushed is lost; also for a data path that is dead. Each step is bounded."""
-        device = self._found()
+        device = self.device()
         self._take_off(target, seconds, force=force)
         targets.clear(target)
         if device is not None:
@@ -82,7 +82,7 @@ class Layer:
         """Grow the disk, the loop device and the file system while they are used. False: the file
         system grows with the next mount."""
         self.path.resize(size, seconds)
-        device = self._found()
+        device = self.device()
         if device is None:
             return False
         loop.refresh_size(device.number)
@@ -90,20 +90,24 @@ class Layer:
 
     def healthy(self) -> bool:
         """Whether the connection stands and the file system has not stopped writing."""
-        device = self._found() if self.path.alive() else None
+        device = self.device() if self.path.alive() else None
         return device is not None and not any(
             {"ro", "shutdown", "emergency_ro"} & mount.super_options
             for mount in mountinfo.read()
             if mount.device == device.device
         )
 
-    def _found(self) -> loop.Status | None:
-        """The loop device with this volume's label."""
-        for entry in os.listdir("/sys/block"):
-            if entry.startswith("loop") and loop.in_use(int(entry[4:])):
-                found = loop.status(int(entry[4:]))
-                if found is not None and found.label == self.label:
-                    return found
+    def device(self) -> loop.Status | None:
+        """The loop device with this volume's label. Only devices whose file can be a disk of this
+        volume are asked: asking asks the file's storage, and somebody else's may hang."""
+        mine = {self.path.file.parts[-2:], ("/", self.path.file.name)}  # alive, or cleared away
+        for entry in Path("/sys/block").glob("loop[0-9]*"):
+            with suppress(OSError):  # without a file, or its connection is cut off
+                shown = (entry / "loop/backing_file").read_text().rstrip("\n")
+                if Path(shown).parts[-2:] in mine:
+                    found = loop.status(int(entry.name.removeprefix("loop")))
+                    if found is not None and found.label == self.label:
+                        return found
         return None
 
     def _mounted(self, device: loop.Status) -> bool:
@@ -112,7 +116,7 @@ class Layer:
     @contextmanager
     def _device(self) -> Iterator[loop.Status]:
         """The disk as a loop device: the one there is, or else a new one."""
-        found = self._found()
+        found = self.device()
         if found is None:
             with loop.attached(self.path.file, label=self.label, block_size=BLOCK) as device:
                 yield device

@@ -2,7 +2,7 @@
 
     DIRECTORY/            0700, named by the volume's uuid, below the profile's state directory
       disk.json           how a server makes its device
-      fuse/               mount point; the file `fuse/disk` is the disk
+      UUID.fuse/          mount point; the file `disk` in it is the disk
       holder.sock .lock   the holder, and that there is one
       server.sock .lock   the server of the moment, and that there is one
       log                 what they complain about
@@ -50,8 +50,9 @@ class DataPath:
 
     @property
     def point(self) -> Path:
-        """Where the FUSE file system is mounted."""
-        return self.directory / "fuse"
+        """Where the FUSE file system is mounted. Named by the volume, so that the end of the path
+        of a loop device's file tells whose it is without asking a server that may hang."""
+        return self.directory / f"{self.directory.name}.fuse"
 
     @property
     def file(self) -> Path:
@@ -123,10 +124,10 @@ class DataPath:
         call may be repeated."""
         if not self.directory.is_dir():
             return
-        number = fuse.connection(self.point)
-        if number is not None:
-            self._unmount(seconds)
-            fuse.abort(number)  # a copy of the mount in another namespace would keep it alive
+        if fuse.connection(self.point) is not None:
+            with fuse.severing(self.point) as sever:
+                self._unmount(seconds)
+                sever()  # a copy of the mount in another namespace would keep it alive
         if not self._gone(seconds):
             raise Unavailable(
                 f"the data path of {self.name} is unmounted and not yet done after "
@@ -137,9 +138,8 @@ class DataPath:
     def abort(self) -> None:
         """Cut the connection off at once: whoever uses the files gets errors from now on. Neither
         open nor there: does nothing. The mount stays until `clear` or `close`."""
-        number = fuse.connection(self.point)
-        if number is not None:
-            fuse.abort(number)
+        with fuse.severing(self.point) as sever:
+            sever()
 
     def clear(self, seconds: float) -> None:
         """Take away everything of a data path, dead or alive, within about `seconds`: what was
