@@ -5,12 +5,17 @@ Backends are found by name: ours in REGISTRY, others by an entry point in the gr
 the client libraries of the storage it has.
 """
 
-import importlib
-import importlib.metadata
-from typing import Any
+from __future__ import annotations
 
-from backends.base import Backend
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from backends.errors import Invalid
+
+if TYPE_CHECKING:  # a data path's server, which must start quickly, needs neither
+    import importlib.metadata
+
+    from backends.base import Backend
 
 REGISTRY: dict[str, tuple[str, str]] = {
     "gluster": (
@@ -48,4 +53,6 @@ def load(name: str) -> type[Backend[Any, Any]]:
 
 
 def _entry_points() -> importlib.metadata.EntryPoints:
+    import importlib.metadata
+
     return importlib.metadata.entry_points(group="kedge.backends")

@@ -47,7 +47,8 @@ class Config:
     """What `disk.json` says. Written by the service, read by each new server."""
 
     factory: str
-    """`module:function` below `backends.disk`; called with `arguments`."""
+    """`module:function` below `backends.disk`; called with `arguments`, to which the server adds
+    `connection`: 32 bits that tell this mount from others, over all its servers."""
     arguments: Mapping[str, Any]
 
     def to_json(self) -> str:
@@ -165,7 +166,8 @@ def main(arguments: Sequence[str]) -> int:
     if gate.recv(1) != b"g":
         return HANDED_OVER  # the holder is gone and nothing was begun
     lock_for_life(directory / LOCK)
-    ring, device, complaints = Ring(ring_number), make(config.arguments), Complaints()
+    ring, complaints = Ring(ring_number), Complaints()
+    device = make({**config.arguments, "connection": ring.connection})
     server = Server(fuse, ring, device, complaints)
     stopping = _on_term(server)
     service = Service(server, device, complaints)

@@ -15,3 +15,9 @@ def wait_until(done: Callable[[], bool], seconds: float) -> bool:
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, 0.1)
     return True
+
+
+def moment() -> int:
+    """A number of 32 bits that no earlier call of this boot has returned, if a millisecond and
+    less than 49 days lie between them."""
+    return time.monotonic_ns() // 1_000_000 & 0xFFFFFFFF

@@ -77,7 +77,7 @@ def await_that(done: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def memory() -> Iterator[int]:
-    descriptor = ring.make(slots=4)
+    descriptor = ring.make(slots=4, connection=0xC0FFEE)
     yield descriptor
     os.close(descriptor)
 
@@ -196,7 +196,7 @@ def test_ring_keeps_what_init_agreed_on(memory: int) -> None:
     assert Ring(memory).negotiated is None
     Ring(memory).negotiated = wire.Negotiated(38, 0x600021)
     assert Ring(memory).negotiated == wire.Negotiated(38, 0x600021)
-    assert Ring(memory).slots == 4
+    assert (Ring(memory).slots, Ring(memory).connection) == (4, 0xC0FFEE)
 
 
 def test_ring_of_another_version_is_refused(memory: int) -> None:

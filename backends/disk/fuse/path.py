@@ -18,7 +18,6 @@ one that has just started, sees the same. There are four cases, and `open` makes
 
 import os
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from backends.host.bounded import Bounded
 from backends.host.daemons import Held
 from backends.host.failures import explained
 from backends.host.locks import locked
-from backends.host.waiting import wait_until
+from backends.host.waiting import moment, wait_until
 
 _LOCK_SECONDS = 10.0
 _ASK_SECONDS = 5.0
@@ -182,7 +181,7 @@ class DataPath:
         """Mount, then start who will serve. A crash in between closes the only descriptor, and
         the kernel cuts the connection off: nothing can hang."""
         with control.listen(self.directory) as listener, targets.prepared(self.point):
-            kept = [fuse.open_device(), ring.make(), listener.fileno()]
+            kept = [fuse.open_device(), ring.make(connection=moment()), listener.fileno()]
             try:
                 fuse.mount(kept[0], self.point, f"kedge:{self.name}")
                 daemons.hold(self.directory, kept, daemons.python(_SERVER))
@@ -197,11 +196,10 @@ class DataPath:
                         os.close(descriptor)
 
     def _gone(self, seconds: float) -> bool:
-        """Wait until neither holder nor server lives. A server may outlive its holder, and then
-        still works on the device: there must never be a second one."""
-        until = time.monotonic() + seconds
+        """Wait until neither holder nor server lives, for each so long. A server may outlive its
+        holder, and then still works on the device: there must never be a second one."""
         return daemons.wait_gone(self.directory, seconds) and wait_until(
-            lambda: locks.owner(self._lock) == 0, max(0.0, until - time.monotonic())
+            lambda: locks.owner(self._lock) == 0, seconds
         )
 
     def _await_service(self, seconds: float, patience: int = sys.maxsize) -> None:

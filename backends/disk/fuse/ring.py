@@ -21,8 +21,9 @@ VERSION = 1
 SLOTS = 16
 _MAGIC = b"KEDGRING"
 _PAGE = 4096
-_FACTS = struct.Struct("<8sIIIIQ")
-"""Magic, version, slots, bytes per slot, negotiated minor (0: not yet), negotiated features."""
+_FACTS = struct.Struct("<8sIIIIQQ")
+"""Magic, version, slots, bytes per slot, negotiated minor (0: not yet), negotiated features,
+connection."""
 _LEAD = _PAGE - wire.REQUEST_HEAD
 """Unused bytes before a request, so that the data of a WRITE begin on a page."""
 _STRIDE = _PAGE + wire.MAX_WRITE
@@ -30,11 +31,12 @@ _POPULATE_WRITE = 23
 _REMOVE = 9
 
 
-def make(slots: int = SLOTS) -> int:
-    """A new, empty ring; its descriptor."""
+def make(slots: int = SLOTS, *, connection: int = 0) -> int:
+    """A new, empty ring; its descriptor. `connection`: what tells the mount it serves from all
+    others of this boot, because the kernel numbers the requests of each from the start."""
     descriptor = os.memfd_create("kedge-ring", os.MFD_CLOEXEC)
     os.ftruncate(descriptor, _PAGE + slots * _STRIDE)
-    os.pwrite(descriptor, _FACTS.pack(_MAGIC, VERSION, slots, _STRIDE, 0, 0), 0)
+    os.pwrite(descriptor, _FACTS.pack(_MAGIC, VERSION, slots, _STRIDE, 0, 0, connection), 0)
     return descriptor
 
 
@@ -46,7 +48,7 @@ class Ring:
         if length < _PAGE:
             raise Damaged("the ring of requests has no header")
         self._map = mmap.mmap(descriptor, length)
-        magic, version, slots, stride, *_ = _FACTS.unpack_from(self._map)
+        magic, version, slots, stride, _, _, connection = _FACTS.unpack_from(self._map)
         if (magic, version, stride) != (_MAGIC, VERSION, _STRIDE):
             raise Damaged(
                 f"the ring of requests is of version {version}, this server knows {VERSION}; "
@@ -55,6 +57,7 @@ class Ring:
         if length != _PAGE + slots * _STRIDE:
             raise Damaged(f"the ring of requests is {length} bytes long, not as its header says")
         self.slots: int = slots
+        self.connection: int = connection
 
     def slot(self, number: int) -> memoryview:
         """The bytes of a slot, all in memory: a page fault while the kernel copies a request in
@@ -81,13 +84,13 @@ class Ring:
     @property
     def negotiated(self) -> wire.Negotiated | None:
         """What INIT agreed on; None before."""
-        *_, minor, features = _FACTS.unpack_from(self._map)
+        *_, minor, features, _ = _FACTS.unpack_from(self._map)
         return wire.Negotiated(minor, features) if minor else None
 
     @negotiated.setter
     def negotiated(self, agreed: wire.Negotiated) -> None:
         facts = (_MAGIC, VERSION, self.slots, _STRIDE, agreed.minor, agreed.features)
-        _FACTS.pack_into(self._map, 0, *facts)
+        _FACTS.pack_into(self._map, 0, *facts, self.connection)
 
     def _populate(self, start: int) -> None:
         try:
