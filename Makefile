@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help check test fast lint types format docs lock venv \
+.PHONY: help check test chaos fast lint types format docs lock venv \
     demo clean-demo plugin install uninstall install-service uninstall-service
 
 help: ## what can be made
@@ -57,6 +57,11 @@ install-service: ## the other packaging: a systemd service on this host (root)
 
 uninstall-service: ## remove the service; the data stay
 	packaging/service.sh uninstall
+
+chaos: venv ## 200 failures of a Swarm under a database (an hour or more; root)
+	packaging/test-needs.sh
+	KEDGE_CHAOS_ROUNDS=200 KEDGE_CHAOS_SEED=$${KEDGE_CHAOS_SEED:-$$RANDOM} \
+	    $(PY) -m pytest -s tests/swarm/test_database.py
 
 docs: venv ## write docs/options.md anew from the code
 	$(PY) -m tests.docs.options_page
