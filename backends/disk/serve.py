@@ -154,8 +154,7 @@ def main(arguments: Sequence[str]) -> int:
     numbers, gate_number = arguments[1], int(arguments[2])
     kept = [int(number) for number in numbers.split(",")]
     fuse, ring_number, control = kept
-    config = parse((directory / CONFIG).read_text())
-    make = factory(config.factory)
+    factory(_config(directory).factory)  # imported now, while a predecessor still serves
     os.chdir("/")
     threading.stack_size(_STACK)
     gate = socket.socket(fileno=gate_number)
@@ -166,8 +165,8 @@ def main(arguments: Sequence[str]) -> int:
     if gate.recv(1) != b"g":
         return HANDED_OVER  # the holder is gone and nothing was begun
     lock_for_life(directory / LOCK)
-    ring, complaints = Ring(ring_number), Complaints()
-    device = make({**config.arguments, "connection": ring.connection})
+    ring, complaints, config = Ring(ring_number), Complaints(), _config(directory)
+    device = factory(config.factory)({**config.arguments, "connection": ring.connection})
     server = Server(fuse, ring, device, complaints)
     stopping = _on_term(server)
     service = Service(server, device, complaints)
@@ -176,6 +175,10 @@ def main(arguments: Sequence[str]) -> int:
     _announce(gate)
     end = End.STOPPED if stopping.is_set() else server.serve(_INTERVAL, time.sleep)
     return _leave(server, device, end)
+
+
+def _config(directory: Path) -> Config:
+    return parse((directory / CONFIG).read_text())
 
 
 def _on_term(server: Server) -> threading.Event:

@@ -43,13 +43,19 @@ def python(module: str) -> list[str]:
 
 
 def hold(
-    directory: Path, descriptors: Sequence[int], argv: Sequence[str], *, adopt: int = 0
+    directory: Path,
+    descriptors: Sequence[int],
+    argv: Sequence[str],
+    *,
+    spare: bool,
+    adopt: int = 0,
 ) -> None:
     """Start a holder of these descriptors for `argv`; it has its lock and its socket when this
-    returns. HostError when there is one already. `adopt`: the process id of a program that works
-    with them already."""
+    returns. HostError when there is one already. `spare`: whether a successor stands ready at all
+    times. `adopt`: the process id of a program that works with them already."""
     numbers = ",".join(str(number) for number in descriptors)
-    command = [sys.executable, "-I", "-S", holder.__file__, str(directory), numbers, str(adopt)]
+    facts = [str(directory), numbers, str(adopt), str(int(spare))]
+    command = [sys.executable, "-I", "-S", holder.__file__, *facts]
     sys.audit("kedge.hold", str(directory))
     log = os.open(directory / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)

@@ -1,6 +1,6 @@
 """Keeps descriptors open, and a program running that works with them.
 
-    holder.py DIRECTORY FD,FD,... PID PROGRAM ARGUMENT...
+    holder.py DIRECTORY FD,FD,... PID SPARE PROGRAM ARGUMENT...
 
 Run as a script, by its path, because it imports nothing but the standard library and as little of
 that as it can: it must stay small and must not fail, for what it keeps cannot be made again. It
@@ -11,7 +11,8 @@ The program is started as `PROGRAM ARGUMENT... DIRECTORY FD,FD,... GATE`. GATE i
 program writes `r` when it is ready to begin, begins when it reads `g`, and writes `s` when it
 serves. So a successor can be made ready while the predecessor still works: that is an upgrade
 (SIGTERM to the old, `g` to the new once it is gone) and, with a spare, a restart that loses no
-time to start-up. PID, if not 0, is a program that serves already: its holder was killed.
+time to start-up: SPARE is 1 to have one ready at all times, 0 not to. PID, if not 0, is a program
+that serves already: its holder was killed.
 
 `DIRECTORY/holder.sock` answers one JSON object per line: {"verb": "status"}, {"verb": "upgrade",
 "argv": [...], "root": ...}, {"verb": "end"} (kill the program and end). `DIRECTORY/holder.lock` is
@@ -36,6 +37,8 @@ _QUICK_SECONDS = 1.0
 """A program that ends itself sooner has failed to start."""
 _DELAYS = (0.0, 0.1, 0.3, 1.0, 2.0, 5.0)
 """Seconds before a start, by failures in a row."""
+_SPARE_SECONDS = 1.0
+"""A program serves this long before its spare is started."""
 _ANSWER_SECONDS = 0.5
 _STOP_SECONDS = 10.0
 _LOG_BYTES = 1 << 20
@@ -51,6 +54,7 @@ class Program:
         self.state = "starting" if gate else "serving"
         self.began = time.monotonic()
         self.asked_to_stop = 0.0
+        self.takes_over = False
 
     def begin(self) -> None:
         """Let it work."""
@@ -77,7 +81,11 @@ class Program:
 class Holder:
     """The loop. Times are monotonic seconds."""
 
-    def __init__(self, directory: str, kept: Sequence[int], argv: Sequence[str]) -> None:
+    def __init__(
+        self, directory: str, kept: Sequence[int], argv: Sequence[str], *, spare: bool
+    ) -> None:
+        self.spare = spare
+        self.spare_due = time.monotonic() + _SPARE_SECONDS
         self.directory = directory
         self.kept = list(kept)
         self.argv = list(argv)
@@ -100,6 +108,7 @@ class Holder:
                 if self.over():
                     return
                 self.promote()
+            self.keep_spare()
             for ready in self.wait():
                 if ready == self.listener.fileno():
                     self.serve_one()
@@ -123,12 +132,26 @@ class Holder:
                 poll.register(program.pidfd, select.POLLIN)
                 if program.gate and program.state != "serving":
                     poll.register(program.gate, select.POLLIN)
-        limit = None
+        return [descriptor for descriptor, _ in poll.poll(self.patience())]
+
+    def patience(self) -> float | None:
+        """Milliseconds until there is something to do unasked."""
+        now = time.monotonic()
         if not self.current:
-            limit = max(0.0, self.due - time.monotonic()) * 1000
-        elif self.current.asked_to_stop:
-            limit = 100.0
-        return [descriptor for descriptor, _ in poll.poll(limit)]
+            return max(0.0, self.due - now) * 1000
+        if self.current.asked_to_stop:
+            return 100.0
+        if self.spare and not self.next and self.current.state == "serving":
+            return max(0.0, self.spare_due - now) * 1000 + 1
+        return None
+
+    def keep_spare(self) -> None:
+        """Have a successor stand ready, once the program at work has settled."""
+        serving = self.current is not None and self.current.state == "serving"
+        if self.spare and serving and not self.next and time.monotonic() >= self.spare_due:
+            self.spare_due = time.monotonic() + _STOP_SECONDS  # should this one come to nothing
+            with contextlib.suppress(OSError):
+                self.next = self.start()
 
     def promote(self) -> None:
         """Make the successor that stands ready the program at work, or start one."""
@@ -182,11 +205,12 @@ class Holder:
             said = program.gate.recv(16) if program.gate else b""
         if said.endswith(b"s"):
             program.state = "serving"
+            self.spare_due = time.monotonic() + _SPARE_SECONDS
             if time.monotonic() - program.began < _QUICK_SECONDS * 10:
                 self.failures = 0
         elif said:
             program.state = "ready"
-            if program is self.next and self.current:
+            if program is self.next and self.current and program.takes_over:
                 self.current.asked_to_stop = time.monotonic()
                 self.current.kill(signal.SIGTERM)
         elif program.gate:  # it closed its end, and will end or has forgotten it
@@ -243,6 +267,7 @@ class Holder:
             self.argv = [str(word) for word in request.get("argv") or self.argv]
             self.root = request.get("root") or self.root
             self.next = self.start()
+            self.next.takes_over = True
         return {
             "pid": os.getpid(),
             "directory": self.directory,
@@ -300,14 +325,14 @@ def _harden() -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Become a daemon, take the lock, hold on."""
-    directory, numbers, adopted, *argv = arguments
+    directory, numbers, adopted, spare, *argv = arguments
     os.umask(0o077)
     lock = os.open(os.path.join(directory, "holder.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     kept = [int(number) for number in numbers.split(",")]
     for number in kept:
         os.set_inheritable(number, False)
-    holder = Holder(directory, kept, argv)
+    holder = Holder(directory, kept, argv, spare=spare == "1")
     if os.fork():
         os._exit(0)
     os.chdir("/")

@@ -31,12 +31,13 @@ class Rig:
     size: int = 512 * MIB
     fs: FileSystem = FileSystem.EXT4
     label: str = ""
+    spare: bool = True
     path: DataPath = field(init=False)
     layer: Layer = field(init=False)
     loads: "list[Fio]" = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.path = DataPath(self.home / "volume", "rig")
+        self.path = DataPath(self.home / "volume", "rig", spare=self.spare)
         label = self.label or f"kedge:{os.getpid()}:{self.home.name}"
         staging = Staging(self.home / "staging")
         self.layer = Layer(self.path, label[:63], driver_of(self.fs), staging)
@@ -94,6 +95,17 @@ class Rig:
         held = self.path.held()
         assert held is not None
         return held.server
+
+    def await_spare(self) -> int:
+        """The process id of the server that stands ready."""
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            held = self.path.held()
+            assert held is not None
+            if held.next:
+                return held.next
+            time.sleep(0.02)
+        raise AssertionError(f"no spare; the log says: {self.log}")
 
     def kill_server(self) -> float:
         """Kill the server (-9); seconds until another one serves."""

@@ -73,6 +73,35 @@ def test_upgrade_under_load(tmp_path: Path) -> None:
         assert verified(made, fio) <= max(limit, allowed())
 
 
+def test_spare_stands_ready_and_takes_over(tmp_path: Path) -> None:
+    with rig(tmp_path) as made:
+        made.up()
+        spare = made.await_spare()
+        began = time.monotonic()
+        made.kill_server()
+        pause = time.monotonic() - began
+        assert made.server() == spare
+        (made.target / "file").write_bytes(b"served by the spare")
+        another = made.await_spare()
+        os.kill(another, signal.SIGKILL)
+        assert made.server() == spare
+        upgraded = made.path.upgrade(SECONDS)
+        assert upgraded.server not in (spare, another)
+        print(f"taken over within {pause:.3f} s")
+        made.down()
+
+
+def test_without_a_spare_none_is_started(tmp_path: Path) -> None:
+    with rig(tmp_path, spare=False) as made:
+        made.open()
+        time.sleep(1.3)
+        held = made.path.held()
+        assert held is not None
+        assert (held.next, held.starts) == (0, 1)
+        made.kill_server()
+        made.path.close(SECONDS)
+
+
 def test_upgrade_to_a_program_that_does_not_start_changes_nothing(tmp_path: Path) -> None:
     with rig(tmp_path) as made:
         made.up()

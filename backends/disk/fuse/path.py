@@ -46,6 +46,8 @@ class DataPath:
 
     directory: Path
     name: str
+    spare: bool = True
+    """Whether a second server stands ready to take over at once; it costs its memory."""
 
     @property
     def point(self) -> Path:
@@ -171,7 +173,7 @@ class DataPath:
         try:
             if fuse.is_over(kept[0]):
                 return False
-            daemons.hold(self.directory, kept, daemons.python(_SERVER), adopt=pid)
+            daemons.hold(self.directory, kept, daemons.python(_SERVER), spare=self.spare, adopt=pid)
         finally:
             for descriptor in kept:
                 os.close(descriptor)
@@ -184,7 +186,7 @@ class DataPath:
             kept = [fuse.open_device(), ring.make(connection=moment()), listener.fileno()]
             try:
                 fuse.mount(kept[0], self.point, f"kedge:{self.name}")
-                daemons.hold(self.directory, kept, daemons.python(_SERVER))
+                daemons.hold(self.directory, kept, daemons.python(_SERVER), spare=self.spare)
             except BaseException:
                 os.close(kept[0])
                 kept[0] = -1
