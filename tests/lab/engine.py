@@ -20,10 +20,18 @@ class Engine:
     """One node. `start` before use, `close` at the end; between them it may be killed and started
     as often as a test likes: everything is kept as a machine keeps it over a dockerd's death."""
 
-    def __init__(self, name: str, *, live_restore: bool = False, data: Path | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        live_restore: bool = False,
+        data: Path | None = None,
+        network: str = "",
+    ) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="kedge-lab-", dir="/var/tmp"))
         self.data = data or self.root / "data"
-        self.box = Namespace(name)
+        self._name, self._network = name, network
+        self.box = Namespace(name, network)
         self.live_restore = live_restore
         self.host = f"unix://{self.root}/docker.sock"
         self.cgroup = f"/{self.root.name}"
@@ -57,6 +65,15 @@ class Engine:
 
     def kill(self) -> None:
         self.stop(signal.SIGKILL)
+
+    def power_off(self) -> None:
+        """As a machine loses power: every process and every mount is gone, the disk stays."""
+        self.box.close()
+        self._daemon = None
+
+    def power_on(self) -> None:
+        """The machine boots: an empty /run, nothing mounted, nothing started yet."""
+        self.box = Namespace(self._name, self._network)
 
     def restart(self) -> None:
         self.stop()

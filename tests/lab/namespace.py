@@ -82,7 +82,9 @@ class Daemon:
 
 
 class Namespace:
-    def __init__(self, hostname: str) -> None:
+    def __init__(self, hostname: str, network: str = "") -> None:
+        """`network`: the name of a network namespace to live in; by default the machine's own."""
+        self._network = ["-n"] if network else []
         unshare = [
             "unshare",
             "-m",
@@ -95,7 +97,7 @@ class Namespace:
         ]
         first = ["sh", "-c", f"hostname {hostname} && {SETUP}", "sh", sys.executable, "-Sc", FIRST]
         self._first = subprocess.Popen(
-            [*unshare, *first], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [*_inside(network), *unshare, *first], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self._first.stdout is not None
         if self._first.stdout.readline() != b"ready\n":
@@ -104,7 +106,7 @@ class Namespace:
         self._entries: list[subprocess.Popen[bytes]] = []
 
     def _enter(self, argv: Sequence[str]) -> list[str]:
-        return ["nsenter", "-t", str(self.pid), "-m", "-p", "-u", "--", *argv]
+        return ["nsenter", "-t", str(self.pid), "-m", "-p", "-u", *self._network, "--", *argv]
 
     def run(self, argv: Sequence[str], *, seconds: float = 60, data: str | None = None) -> str:
         return run(self._enter(argv), seconds=seconds, data=data)
@@ -147,6 +149,11 @@ class Namespace:
         self._first.stdout.close()
         for entry in self._entries:
             entry.wait(30)
+
+
+def _inside(network: str) -> list[str]:
+    """`ip netns exec` would hide the cgroups from a dockerd."""
+    return ["nsenter", f"--net=/run/netns/{network}"] if network else []
 
 
 def _only_child(parent: subprocess.Popen[bytes]) -> int:

@@ -28,8 +28,8 @@ class Node(ABC):
 
     form: str
 
-    def __init__(self, name: str, *, live_restore: bool = False) -> None:
-        self.engine = Engine(name, live_restore=live_restore)
+    def __init__(self, name: str, *, live_restore: bool = False, network: str = "") -> None:
+        self.engine = Engine(name, live_restore=live_restore, network=network)
         self.docker = self.engine.docker
         self.data = self.engine.root / "var-lib" / "kedge"
         self.data.mkdir(parents=True)
@@ -162,8 +162,10 @@ class Node(ABC):
 class ManagedNode(Node):
     form = "managed"
 
-    def __init__(self, name: str, built: Path, *, live_restore: bool = False) -> None:
-        super().__init__(name, live_restore=live_restore)
+    def __init__(
+        self, name: str, built: Path, *, live_restore: bool = False, network: str = ""
+    ) -> None:
+        super().__init__(name, live_restore=live_restore, network=network)
         self.built = built
 
     def install(self) -> None:

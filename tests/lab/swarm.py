@@ -1,0 +1,221 @@
+"""A Swarm of real engines on one machine: a network namespace each, joined by a bridge.
+
+Every node has its own engine, mounts, host name, /run and state, and the managed plugin; what they
+share is one directory, as a network file system would be. A node can be cut from the network,
+frozen, killed, and brought back.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.lab import images
+from tests.lab.namespace import Failed, run
+from tests.lab.node import DRIVER, ManagedNode
+
+BRIDGE = "kedge-sw"
+HEARTBEAT = "1s"
+"""Swarm takes a node for lost after three of these; 5 s by default."""
+
+
+class Member:
+    """One node of the Swarm. `name` is its host name, its node name, its kedge name."""
+
+    def __init__(self, number: int, built: Path, shared: Path) -> None:
+        self.name = f"n{number}"
+        self.network = f"{BRIDGE}-{number}"
+        self.link = f"{BRIDGE}{number}"
+        self.address = f"192.0.2.{10 + number}"
+        self._shared = shared
+        self._wire()
+        self.node = ManagedNode(self.name, built, network=self.network)
+        self.docker = self.node.docker
+
+    def _wire(self) -> None:
+        run(["ip", "netns", "add", self.network])
+        run(["ip", "link", "add", self.link, "type", "veth", "peer", "eth0", "netns", self.network])
+        run(["ip", "link", "set", self.link, "master", BRIDGE, "up"])
+        inside = ["ip", "-n", self.network]
+        run([*inside, "addr", "add", f"{self.address}/24", "dev", "eth0"])
+        run([*inside, "link", "set", "eth0", "up"])
+        run([*inside, "link", "set", "lo", "up"])
+
+    def start(self) -> None:
+        """The engine, the images, the plugin on the shared directory."""
+        self._mount()
+        (self.node.data / "kedge.toml").write_text(
+            f'node = "{self.name}"\n[profiles.shared]\nbackend = "local"\n'
+            'root = "/host/shared/volumes"\nshared = "yes"\n'
+        )
+        self.node.start()
+
+    def _mount(self) -> None:
+        place = self.node.data.parent / "shared"
+        place.mkdir(exist_ok=True)
+        self.node.engine.box.run(["mount", "--bind", str(self._shared), str(place)])
+
+    def cut(self) -> None:
+        """Pull the network cable."""
+        run(["ip", "link", "set", self.link, "down"])
+
+    def join(self) -> None:
+        """Plug it in again."""
+        run(["ip", "link", "set", self.link, "up"])
+
+    def processes(self) -> list[int]:
+        """Everything that runs on the node."""
+        return list(self.node.engine.box.processes())
+
+    def freeze(self) -> None:
+        """As a hypervisor pauses a machine."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """The machine goes on, as if no time had passed."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self.processes():
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+
+    def die(self) -> None:
+        """Power off: every process ends at once, every mount of the node is gone."""
+        self.node.engine.power_off()
+
+    def revive(self) -> None:
+        """Power on, as a machine boots: an empty /run, the engine, what it restarts."""
+        self.node.engine.power_on()
+        self._mount()
+        self.node.engine.start()
+
+    def close(self) -> None:
+        """Remove the node and its network."""
+        self.node.close()
+        run(["ip", "netns", "del", self.network])
+
+
+class Swarm:
+    """Three members; the first is the only manager, and is not given work."""
+
+    def __init__(self, built: Path, members: int = 3) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="kedge-swarm-", dir="/var/tmp"))
+        shared = self.root / "shared"
+        shared.mkdir()
+        run(["ip", "link", "add", BRIDGE, "type", "bridge"])
+        run(["ip", "link", "set", BRIDGE, "up"])
+        self.members = [Member(number, built, shared) for number in range(members)]
+        self.shared = shared / "volumes"
+        self.manager = self.members[0]
+
+    def start(self, *, load: Callable[[ManagedNode], None] = lambda node: None) -> None:
+        """Start every engine and join them. `load` puts further images on each."""
+        for member in self.members:
+            member.start()
+            load(member.node)
+        self.manager.docker("swarm", "init", "--advertise-addr", self.manager.address)
+        self.manager.docker("swarm", "update", "--dispatcher-heartbeat", HEARTBEAT)
+        token = self.manager.docker("swarm", "join-token", "-q", "worker")
+        for member in self.members[1:]:
+            address = f"{self.manager.address}:2377"
+            member.docker("swarm", "join", "--token", token, address)
+        self.manager.docker("node", "update", "--availability", "drain", self.manager.name)
+
+    def service(self, name: str, image: str, *command: str, volume: str, at: str) -> None:
+        """A service of one replica on a volume, wherever Swarm puts it."""
+        mount = f"type=volume,source={volume},target={at},volume-driver={DRIVER}"
+        self.manager.docker(
+            "service",
+            "create",
+            "--detach",
+            "--no-resolve-image",
+            "--network",
+            "host",
+            "--restart-delay",
+            "200ms",
+            "--name",
+            name,
+            "--mount",
+            mount,
+            image,
+            *command,
+        )
+
+    def where(self, service: str) -> Member | None:
+        """The member on which Swarm runs the service now, as far as it knows."""
+        filters = ["--filter", "desired-state=running", "--format", "{{.Node}} {{.CurrentState}}"]
+        for line in self.manager.docker("service", "ps", service, *filters).splitlines():
+            node, state = line.split()[:2]
+            if state == "Running":
+                return next(member for member in self.members if member.name == node)
+        return None
+
+    def wait(self, true: Callable[[], bool], what: str, *, seconds: float = 60) -> float:
+        """Seconds until `true()`; TimeoutError with what Swarm says otherwise."""
+        start = time.monotonic()
+        while not true():
+            if time.monotonic() - start > seconds:
+                said = self.manager.docker("service", "ls") + "\n" + self._tasks()
+                raise TimeoutError(f"not within {seconds} s: {what}\n{said}")
+            time.sleep(0.1)
+        return time.monotonic() - start
+
+    def _tasks(self) -> str:
+        names = self.manager.docker("service", "ls", "-q").split()
+        return "\n".join(self.manager.docker("service", "ps", "--no-trunc", n) for n in names)
+
+    def drain(self, member: Member) -> None:
+        """Move all services off a member."""
+        self.manager.docker("node", "update", "--availability", "drain", member.name)
+
+    def activate(self, member: Member) -> None:
+        """Let a member have services again."""
+        self.manager.docker("node", "update", "--availability", "active", member.name)
+
+    def workers_ready(self) -> bool:
+        """Whether every member is known to be there."""
+        listed = self.manager.docker("node", "ls", "--format", "{{.Hostname}} {{.Status}}")
+        return listed.count(" Ready") == len(self.members)
+
+    def clear(self) -> None:
+        """Remove every service and volume, and wait until no node holds anything."""
+        self.wait(self.workers_ready, "all members are back")
+        for name in self.manager.docker("service", "ls", "-q").split():
+            self.manager.docker("service", "rm", name)
+        for member in self.members:
+            self.wait(lambda m=member: not m.docker("ps", "-q"), "containers end")  # type: ignore[misc]
+            if ended := member.docker("ps", "-aq").split():
+                member.docker("rm", "-f", *ended)
+            self.activate(member)
+        self.drain(self.manager)
+        for volume in self.manager.node.volumes():
+            self._remove(volume["name"])
+
+    def _remove(self, name: str) -> None:
+        def gone() -> bool:
+            try:
+                self.manager.docker("volume", "rm", name)
+            except Failed as error:
+                return "no such volume" in str(error).lower()
+            return True
+
+        self.wait(gone, f"volume {name} is removed", seconds=30)
+
+    def close(self) -> None:
+        """Remove everything."""
+        for member in self.members:
+            member.close()
+        run(["ip", "link", "del", BRIDGE])
+        run(["rm", "-rf", str(self.root)])
+
+
+def load_database(node: ManagedNode) -> None:
+    """MariaDB on every member."""
+    images.load_mariadb(node.engine)

@@ -1,0 +1,35 @@
+"""One Swarm for all tests here; each leaves it empty and whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import rootfs
+from tests.lab.swarm import Swarm, load_database
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.lab)
+
+
+@pytest.fixture(scope="session")
+def whole_swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
+    made = Swarm(rootfs.build(tmp_path_factory.mktemp("plugin")))
+    try:
+        made.start(load=load_database)
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def swarm(whole_swarm: Swarm) -> Iterator[Swarm]:
+    yield whole_swarm
+    whole_swarm.clear()
