@@ -12,6 +12,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.lab import images
@@ -98,8 +99,10 @@ class Member:
 
     def close(self) -> None:
         """Remove the node and its network."""
-        self.node.close()
-        run(["ip", "netns", "del", self.network])
+        try:
+            self.node.close()
+        finally:
+            run(["ip", "netns", "del", self.network])
 
 
 class Swarm:
@@ -209,11 +212,12 @@ class Swarm:
         self.wait(gone, f"volume {name} is removed", seconds=30)
 
     def close(self) -> None:
-        """Remove everything."""
-        for member in self.members:
-            member.close()
-        run(["ip", "link", "del", BRIDGE])
-        run(["rm", "-rf", str(self.root)])
+        """Remove everything, as far as it can be removed."""
+        with ExitStack() as ends:
+            ends.callback(run, ["rm", "-rf", str(self.root)])
+            ends.callback(run, ["ip", "link", "del", BRIDGE])
+            for member in self.members:
+                ends.callback(member.close)
 
 
 def load_database(node: ManagedNode) -> None:
