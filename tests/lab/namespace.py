@@ -17,7 +17,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -145,10 +146,32 @@ class Namespace:
         assert self._first.stdin is not None
         assert self._first.stdout is not None
         self._first.stdin.close()
-        self._first.wait(30)
+        try:
+            self._first.wait(10)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            self._await_end()
         self._first.stdout.close()
         for entry in self._entries:
             entry.wait(30)
+
+    def _await_end(self) -> None:
+        try:
+            self._first.wait(60)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"the box does not end: {_states(self.processes())}") from None
+
+
+def _states(pids: Iterable[int]) -> str:
+    """What each process is doing, for people."""
+    found = []
+    for pid in pids:
+        with suppress(OSError):
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+            where = Path(f"/proc/{pid}/wchan").read_text()
+            found.append(f"{pid} {Path(f'/proc/{pid}/comm').read_text().strip()} {state} {where}")
+    return "; ".join(found)
 
 
 def _inside(network: str) -> list[str]:
