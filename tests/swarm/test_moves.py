@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab import images
 from tests.lab.namespace import Failed
-from tests.lab.swarm import Swarm
+from tests.lab.swarm import Member, Swarm
 from tests.swarm.writer import Writer
 
 NUMBERS = itertools.count(1)
@@ -24,7 +24,7 @@ def writer(swarm: Swarm) -> Writer:
     return made
 
 
-def member(swarm: Swarm, name: str):  # type: ignore[no-untyped-def]
+def member(swarm: Swarm, name: str) -> Member:
     return next(one for one in swarm.members if one.name == name)
 
 
@@ -141,7 +141,7 @@ def test_twenty_volumes_move_at_once(swarm: Swarm) -> None:
     swarm.wait(lambda: len(written()) == 1 and written() != {first}, "all volumes are elsewhere")
 
 
-def test_a_manager_restart_changes_nothing(swarm: Swarm, writer: Writer) -> None:
+def test_swarm_restarting_changes_nothing(swarm: Swarm, writer: Writer) -> None:
     first, turns = writer.node(), writer.turns()
     swarm.manager.node.engine.restart()
     swarm.wait(swarm.workers_ready, "the manager is back")
