@@ -21,6 +21,7 @@ from pathlib import Path
 
 from backends.disk.fuse.path import DataPath
 from backends.disk.serve import Config
+from backends.errors import KedgeError
 from backends.host import loop, mounts
 from backends.host.filesystems import FileSystem, driver_of
 from bench.machine import described
@@ -79,7 +80,11 @@ def _served(home: Path, kind: str) -> Iterator[Path]:
     try:
         yield path.file
     finally:
-        path.close(_SECONDS)
+        try:
+            path.close(_SECONDS)
+        except KedgeError:
+            path.clear(_SECONDS)
+            raise
 
 
 @contextmanager
@@ -93,6 +98,7 @@ def _files(node: Path, place: Path) -> Iterator[Path]:
         yield place
     finally:
         mounts.unmount(place)
+        place.rmdir()  # which also ends copies of the mount in other namespaces
 
 
 def _fio(job: Job, where: str, seconds: int) -> float:

@@ -40,6 +40,7 @@ class Kernel:
             lambda what, error: self.complaints.append(what),
         )
         self.end: End | None = None
+        self.interval = 0.002
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def start(self) -> "Kernel":
@@ -47,7 +48,7 @@ class Kernel:
         return self
 
     def _serve(self) -> None:
-        self.end = self.server.serve(0.002, time.sleep)
+        self.end = self.server.serve(self.interval, time.sleep)
 
     def send(self, opcode: int, body: bytes = b"", *, unique: int = 6) -> None:
         self.ours.send(request(opcode, body, unique=unique))
@@ -116,6 +117,23 @@ def test_more_slow_requests_than_slots_are_all_answered(memory: int) -> None:
     await_that(lambda: device.waiting == 4)
     device.gate.set()
     assert sorted(kernel.answer()[0] for _ in uniques) == uniques
+    kernel.close()
+
+
+def test_requests_known_as_slow_are_handed_over_at_once(memory: int) -> None:
+    """The first slow read is noticed after two looks; the others need not be."""
+    device = GatedDevice(SIZE)
+    kernel = Kernel(device, memory)
+    kernel.interval = 0.3
+    kernel.start()
+    for unique in (2, 4, 6, 8):
+        kernel.send(Opcode.READ, at(0, 4096), unique=unique)
+    await_that(lambda: device.waiting == 2)
+    began = time.monotonic()
+    await_that(lambda: device.waiting == 4)
+    assert time.monotonic() - began < 3 * kernel.interval
+    device.gate.set()
+    assert sorted(kernel.answer()[0] for _ in range(4)) == [2, 4, 6, 8]
     kernel.close()
 
 
