@@ -128,7 +128,7 @@ def test_requests_known_as_slow_are_handed_over_at_once(memory: int) -> None:
     kernel.start()
     for unique in (2, 4, 6, 8):
         kernel.send(Opcode.READ, at(0, 4096), unique=unique)
-    await_that(lambda: device.waiting == 2)
+    await_that(lambda: device.waiting >= 2)
     began = time.monotonic()
     await_that(lambda: device.waiting == 4)
     assert time.monotonic() - began < 3 * kernel.interval
