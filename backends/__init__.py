@@ -24,6 +24,7 @@ REGISTRY: dict[str, tuple[str, str]] = {
     ),
     "local": ("backends.local:LocalBackend", ""),
     "memory": ("backends.memory:MemoryBackend", ""),
+    "s3": ("backends.s3:S3Backend", "install kedge with its extra `s3` (boto3)"),
 }
 """name -> (module:Class, what to install when its import fails)"""
 

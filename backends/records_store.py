@@ -53,6 +53,7 @@ class StoreRecords(Records):
         self._store = store
         self._nonce = nonce
         self._deleted: dict[str, int] = {}
+        self._seen: dict[str, tuple[int, str]] = {}
 
     def get(self, key: str) -> Record | None:
         """See Records."""
@@ -74,18 +75,33 @@ class StoreRecords(Records):
 
     def keys(self, kind: str) -> list[str]:
         """See Records. Costs one listing."""
-        return list(self.stamps(kind))
+        return sorted(self._present(_ROOT + checked_key(f"{kind}/any").removesuffix("any")))
 
     def stamps(self, kind: str) -> dict[str, str]:
-        """See Records. Costs one listing; a stamp is the number and size of the present slot."""
+        """See Records. Costs one listing, and one request for each record that changed since the
+        last call (and then a second listing, as in `_latest`)."""
         prefix = _ROOT + checked_key(f"{kind}/any").removesuffix("any")
-        found: dict[str, str] = {}
+        for _ in range(_TRIES):
+            slots = self._present(prefix)
+            fresh = {key: n for key, n in slots.items() if self._seen.get(key, (0, ""))[0] != n}
+            read = {key: self._try_read(key, number) for key, number in fresh.items()}
+            after = self._present(prefix) if fresh else slots
+            for key, slot in read.items():
+                if slot is not None and after.get(key) == slot.version.number:
+                    self._seen[key] = (slot.version.number, str(slot.version))
+            if all(self._seen.get(key, (0, ""))[0] == number for key, number in slots.items()):
+                return {key: self._seen[key][1] for key in sorted(slots)}
+        raise Unavailable(f"records of {kind} change faster than they can be listed; try again")
+
+    def _present(self, prefix: str) -> dict[str, int]:
+        """The highest slot of each key that is no tombstone."""
+        found: dict[str, int] = {}
         for item in self._store.list(prefix):
             parts = _SLOT.fullmatch(item.key)
             key = parts[1].removeprefix(_ROOT) if parts else ""
             if parts and is_key(key):
-                found[key] = "" if item.size <= _GRAVE else f"{int(parts[2])}.{item.size}"
-        return {key: stamp for key, stamp in sorted(found.items()) if stamp}
+                found[key] = 0 if item.size <= _GRAVE else int(parts[2])
+        return {key: number for key, number in found.items() if number}
 
     def _absent(self, key: str) -> Slot | None:
         """The tombstone of a key that is not there, or None when it never was."""

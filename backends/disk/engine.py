@@ -140,6 +140,15 @@ class Disk:
             self.parts.log.close()
             self.parts.cache.close()
 
+    def resize(self, size: int) -> None:
+        """Be `size` bytes large from now on. The head must say so already."""
+        if size % BLOCK or size < self.size:
+            raise Invalid(f"a disk of {self.size} bytes cannot become {size} bytes large")
+        with self._lock:
+            self._check()
+            self.parts.journal.map.size = size // BLOCK
+            self.size = size
+
     def ship(self) -> bool:
         """Put everything written until now into the store; False when there was nothing.
 

@@ -39,6 +39,8 @@ class Head:
     session: str = ""
     node: str = ""
     state: State = State.DETACHED
+    ready: bool = False
+    """Whether there is a file system on it."""
     checkpoint: str = ""
     """Key of the last checkpoint's manifest; empty before the first."""
     checkpoint_seq: int = 0
@@ -126,6 +128,10 @@ class Heads:
             return step(head)
 
         return self._change(uuid, checked)
+
+    def mark_ready(self, uuid: str) -> Head:
+        """Record that the disk has its file system."""
+        return self._change(uuid, lambda head: replace(head, ready=True))
 
     def grow(self, uuid: str, size: int) -> Head:
         """Record a larger size, whoever holds the disk; it counts when it is opened next."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from backends.disk.cache import Cache
 from backends.disk.checkpointing import GRACE, Checkpointer
 from backends.disk.engine import Disk, Durability, Parts
-from backends.disk.head import Head, Heads
+from backends.disk.head import CLAIM_SHIFT, Head, Heads, State
 from backends.disk.history import Owner, Tail
 from backends.disk.journal import Journal
 from backends.disk.locallog import Binding, Files, LocalLog, binding_of, new_log
@@ -85,10 +85,13 @@ def open_disk(place: Place, uuid: str, *, claim: int, terms: Terms) -> Disk:
 
 
 def _take(place: Place, uuid: str, claim: int, binding: Binding | None) -> tuple[Head, Owner]:
+    """A new session, unless this is the successor of a process that held the disk until now."""
     session = place.new_id()
-    same_boot = binding is not None and binding.boot == place.boot
-    if binding and same_boot and place.heads.read(uuid).session == binding.session:
-        session = bytes.fromhex(binding.session)
+    if binding and binding.boot == place.boot:
+        head = place.heads.read(uuid)
+        held = head.session == binding.session and head.state is State.ATTACHED
+        if held and head.epoch >> CLAIM_SHIFT == claim:
+            session = bytes.fromhex(binding.session)
     head = place.heads.take(uuid, claim=claim, session=session, node=place.node)
     return head, Owner(head.epoch, session, place.node)
 

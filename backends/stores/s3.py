@@ -5,6 +5,7 @@ conditional PUT whose first reply was lost would be answered "taken" and look li
 Whoever calls knows what may be repeated (`retrying.py`, `settled.py`).
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,16 +106,19 @@ class S3Store(Store):
 
     def put_if_absent(self, key: str, body: bytes) -> None:
         """See Store."""
+        sys.audit("kedge.store.put_if_absent", key)
         with self._asked("write", key):
             self._client().put_object(**self._named(key), Body=body, IfNoneMatch="*")
 
     def put(self, key: str, body: bytes) -> None:
         """See Store."""
+        sys.audit("kedge.store.put", key)
         with self._asked("write", key):
             self._client().put_object(**self._named(key), Body=body)
 
     def delete(self, key: str) -> None:
         """See Store."""
+        sys.audit("kedge.store.delete", key)
         with self._asked("delete", key):
             self._client().delete_object(**self._named(key))
 

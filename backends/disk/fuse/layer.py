@@ -53,13 +53,17 @@ class Layer:
                 files.make_owned_directory(stage / "data", uid=uid, gid=gid, mode=mode)
         self._await_released(device, _ABORT_SECONDS)
 
-    def mount(self, target: Path, *, read_only: bool = False) -> None:
-        """Make `data` appear at the mount point `target`. Damaged when the file system needs a
-        person, HostError when the kernel refuses it."""
+    def mount(self, target: Path, *, read_only: bool = False, size: int = 0) -> None:
+        """Make `data` appear at the mount point `target`, with a file system of at least `size`
+        bytes. Damaged when it needs a person, HostError when the kernel refuses it."""
         with self._device() as device:
+            node, small = loop.node(device.number), False
             if not self._mounted(device):
-                self.driver.repair(loop.node(device.number))
+                self.driver.repair(node)
+                small = self.driver.size(node) < size and not self.driver.grow_unmounted(node, size)
             with self._staged(device) as stage:
+                if small:
+                    self.driver.grow_mounted(node, stage, size)
                 if not (stage / "data").is_dir():
                     raise Damaged(f"the disk of {self.path.name} has no directory `data`")
                 if read_only:

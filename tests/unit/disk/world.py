@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 from backends.disk import blockmap, checkpoint, journal, packing, reader
 from backends.disk.cache import Cache
+from backends.disk.dump import dump
 from backends.disk.engine import Disk, Durability
 from backends.disk.head import Heads
 from backends.disk.opening import Place, Terms, open_disk
@@ -151,6 +152,20 @@ class World:
             for node in self.nodes:
                 self.kill(node)
                 self.open(node)
+                self.compare_dump(node)
+
+    def compare_dump(self, node: Node) -> None:
+        """The image that an independent reader finds in the bucket is the one that is served."""
+        session = node.session
+        if session is None:
+            return
+        while session.disk.ship():
+            pass
+        objects = self.bucket.objects
+        dumped = dict(dump(list(objects), objects.__getitem__, UUID))
+        for block, stamp in enumerate(image(session.ops)):
+            if dumped.get(block, bytes(4096)) != content(stamp):
+                raise Broken(f"the dump of block {block} is not {stamp}")
 
     def interrupt(self, verb: str, key: str) -> None:
         """In the middle of somebody's request, others do things."""

@@ -1,6 +1,7 @@
 """An S3 server on loopback, in this process. It cannot prove atomicity, only the dialect."""
 
 import itertools
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,6 +9,7 @@ from moto.server import ThreadedMotoServer
 
 from backends.stores.s3 import Endpoint, S3Store, connect
 
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
 _buckets = itertools.count(1)
 
 

@@ -1,0 +1,214 @@
+"""A disk in an S3 bucket, put together for its server process: `open_remote` is its factory.
+
+The one module here that touches clock, randomness and the machine; everything it makes is handed
+them. Arguments come from the service as JSON and hold no secret: credentials are found by this
+process itself, in the file that is named, or where the SDK looks.
+"""
+
+import configparser
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from backends.disk.cache import Cache
+from backends.disk.engine import Disk, Durability
+from backends.disk.head import Heads
+from backends.disk.locallog import Binding
+from backends.disk.logfiles import LogFiles
+from backends.disk.opening import Place, Terms, open_disk
+from backends.disk.worker import Worker
+from backends.errors import Invalid, KedgeError, Unavailable
+from backends.records_store import StoreRecords
+from backends.stores.retrying import Patience, Retrying
+from backends.stores.s3 import Endpoint, S3Store, connect
+
+_LONGEST = 5.0
+_SEGMENT = 32 << 20
+_UPLOADS = 4
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Where a profile keeps everything. Crosses process boundaries as JSON."""
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str = ""
+    region: str = ""
+    credentials: str = ""
+    """A file in the format of the SDK's shared credentials, its section `default`."""
+    path_style: bool = False
+    ca_file: str = ""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the service tells the server of a disk."""
+
+    bucket: Bucket
+    uuid: str
+    node: str
+    directory: str
+    """Of this disk on this node: local log, cache, orphans."""
+    claim: int
+    connection: int = 0
+    """Added by the server."""
+    durability: str = "local"
+    rpo: float = 1.0
+    log_bytes: int = 1 << 30
+    cache_bytes: int = 1 << 30
+
+
+class RemoteDisk(Disk):
+    """A Disk with its worker, as the server wants it: Commanded and Growable."""
+
+    worker: Worker
+    heads: Heads
+    pool: ThreadPoolExecutor
+
+    def resize(self, size: int) -> None:
+        """See Growable."""
+        self.heads.grow(self.parts.journal.uuid, size)
+        super().resize(size)
+
+    def close(self) -> None:
+        """See BlockDevice."""
+        self.worker.stop()
+        try:
+            super().close()
+            if self._broken is None:
+                self.heads.let_go(self.parts.journal.uuid, self.parts.journal.owner)
+        except KedgeError as error:
+            _complain("closing", error)
+        self.pool.shutdown()
+
+    def command(self, verb: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`lag`: what is not in the store yet, and how it goes."""
+        if verb != "lag":
+            raise Invalid(f"a disk knows no command {verb!r}")
+        since, journal = self.dirty_since, self.parts.journal
+        return {
+            "bytes": len(self.parts.overlay) * 4096,
+            "seconds": round(time.monotonic() - since, 1) if since is not None else 0.0,
+            "commit": journal.tail.seq,
+            "epoch": journal.owner.epoch,
+            "objects": len(journal.map.objects),
+            "shipped": self.parts.shipper.bytes,
+            "cached": self.parts.cache.used(),
+            "trouble": self.worker.last_error,
+        }
+
+
+def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
+    """The device of one volume; see `serve.py`. Fenced, NotFound, Damaged, Unavailable."""
+    arguments = Arguments(**{**raw, "bucket": Bucket(**raw["bucket"])})
+    directory = Path(arguments.directory)
+    store = bucket_store(arguments.bucket)
+    heads = Heads(StoreRecords(store))
+    pool = ThreadPoolExecutor(_UPLOADS, thread_name_prefix="upload")
+    place = Place(
+        store=store,
+        heads=heads,
+        files=LogFiles(directory / "log"),
+        orphan=lambda binding: _aside(directory, binding),
+        cache=lambda: Cache(_made(directory) / "cache", arguments.cache_bytes),
+        node=arguments.node,
+        boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        new_id=random_id,
+        clock=time.monotonic,
+        wait=lambda count: time.sleep(min(_LONGEST, 0.05 * 2 ** min(count, 10))),
+        pool=pool,
+    )
+    terms = Terms(
+        durability=Durability(arguments.durability),
+        segment=_SEGMENT,
+        segments=max(4, arguments.log_bytes // _SEGMENT),
+        connection=arguments.connection & 0xFFFFFFFF,
+    )
+    disk = open_disk(place, arguments.uuid, claim=arguments.claim, terms=terms)
+    found = RemoteDisk(
+        disk.parts,
+        durability=terms.durability,
+        connection=terms.connection,
+        clock=time.monotonic,
+    )
+    found.heads, found.pool = heads, pool
+    found.worker = Worker(found, rpo=arguments.rpo, clock=time.monotonic, complain=_complain)
+    found.worker.start()
+    return found
+
+
+def bucket_store(bucket: Bucket) -> Retrying:
+    """The store of a profile; connects when it is first asked."""
+    lock = threading.Lock()
+    made: list[Any] = []
+
+    def client() -> Any:
+        with lock:
+            if not made:
+                made.append(connect(_endpoint(bucket)))
+            return made[0]
+
+    inner = S3Store(client, bucket.bucket, bucket.prefix)
+    return Retrying(inner, Patience(sleep=time.sleep, chance=_chance, attempts=4))
+
+
+def random_id() -> bytes:
+    """16 bytes that nothing else ever had."""
+    return secrets.token_bytes(16)
+
+
+def _endpoint(bucket: Bucket) -> Endpoint:
+    found = Endpoint(
+        url=bucket.endpoint,
+        region=bucket.region,
+        path_style=bucket.path_style,
+        ca_file=Path(bucket.ca_file) if bucket.ca_file else None,
+    )
+    if not bucket.credentials:
+        return found
+    parser = configparser.ConfigParser()
+    try:
+        with open(bucket.credentials) as opened:
+            parser.read_file(opened)
+        section = parser["default"]
+        return replace(
+            found,
+            access_key=section["aws_access_key_id"],
+            secret_key=section["aws_secret_access_key"],
+            session_token=section.get("aws_session_token", ""),
+        )
+    except OSError as error:
+        raise Unavailable(f"the credentials in {bucket.credentials}: {error.strerror}") from error
+    except (configparser.Error, KeyError) as error:
+        raise Invalid(
+            f"{bucket.credentials} is no credentials file: it needs a section [default] with "
+            "aws_access_key_id and aws_secret_access_key"
+        ) from error
+
+
+def _chance() -> float:
+    return secrets.randbelow(1 << 30) / (1 << 30)
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return directory
+
+
+def _aside(directory: Path, binding: Binding) -> LogFiles:
+    """Keep a log that the disk's history has passed by."""
+    kept = directory / f"orphan-{binding.epoch:x}-{binding.session[:8]}"
+    (directory / "log").rename(kept)
+    _complain("opening", Unavailable(f"writes that never reached the store are kept in {kept}"))
+    return LogFiles(directory / "log")
+
+
+def _complain(what: str, error: Exception) -> None:
+    print(f"{what}: {error}", file=sys.stderr, flush=True)

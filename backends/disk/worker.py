@@ -1,0 +1,69 @@
+"""The thread behind an open disk: ships when it is time, checkpoints, collects, reports."""
+
+import threading
+from collections.abc import Callable
+
+from backends.disk.engine import Disk
+from backends.errors import KedgeError, Unavailable
+
+SEAL_BYTES = 8 << 20
+_TEND_SECONDS = 5.0
+
+
+class Worker:
+    """Ships what has waited for `rpo` seconds, or SEAL_BYTES of it at once."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        *,
+        rpo: float,
+        clock: Callable[[], float],
+        complain: Callable[[str, Exception], None],
+    ) -> None:
+        self.last_error = ""
+        self._disk = disk
+        self._rpo = rpo
+        self._clock = clock
+        self._complain = complain
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ship", daemon=True)
+
+    def start(self) -> None:
+        """Work from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, after what is being done."""
+        self._ending.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        tended = self._clock()
+        while not self._ending.is_set():
+            try:
+                if self._due():
+                    self._disk.ship()
+                if self._clock() - tended >= _TEND_SECONDS:
+                    self._disk.tend()
+                    tended = self._clock()
+                self.last_error = ""
+            except Unavailable as error:
+                self.last_error = error.message
+            except KedgeError as error:
+                self.last_error = error.message
+                self._disk.fail(error)
+                self._complain("shipping", error)
+                return
+            except Exception as error:
+                self.last_error = repr(error)
+                self._complain("shipping", error)
+                self._ending.wait(1.0)
+            self._disk.wait(min(self._rpo, 1.0) / 4)
+
+    def _due(self) -> bool:
+        since = self._disk.dirty_since
+        if since is None:
+            return False
+        waiting = len(self._disk.parts.overlay) * 4096
+        return waiting >= SEAL_BYTES or self._clock() - since >= self._rpo

@@ -1,0 +1,263 @@
+"""The backend `s3`: catalog and claims as records in the bucket, each volume a disk in it."""
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from backends.ambient import new_id, utc_now
+from backends.base import (
+    Access,
+    Attachment,
+    Backend,
+    Capabilities,
+    Context,
+    Fencing,
+    Finding,
+    Growth,
+    Level,
+    Occupant,
+    Removed,
+    Spec,
+    Trashed,
+    Usage,
+    Volume,
+)
+from backends.catalog import Catalog
+from backends.claims import Claim, Stale
+from backends.disk.fuse.layer import ROOT
+from backends.disk.head import Heads
+from backends.disk.remote import Bucket, bucket_store
+from backends.errors import HostError, Invalid, KedgeError, NotFound
+from backends.host import loop, mountinfo, mounts, targets
+from backends.host.failures import explained
+from backends.options import Size
+from backends.records import Records
+from backends.records_store import StoreRecords
+from backends.s3.disks import CLOSE_SECONDS, Disks, label
+from backends.s3.options import S3Options, S3Settings
+from backends.stores.probe import probe
+from backends.tree import detaching
+from backends.tree.checked_records import CheckedRecords
+
+_LAG_SECONDS = 1.0
+
+
+class S3Backend(Backend[S3Settings, S3Options]):
+    """Also Resizable, Trash, Fences."""
+
+    Settings: ClassVar[type[S3Settings]] = S3Settings
+    Options: ClassVar[type[S3Options]] = S3Options
+
+    def __init__(self, settings: S3Settings, context: Context) -> None:
+        super().__init__(settings, context)
+        bucket = Bucket(
+            bucket=settings.bucket,
+            prefix=settings.prefix,
+            endpoint=settings.endpoint or "",
+            region=settings.region or "",
+            credentials=str(settings.credentials or ""),
+            path_style=settings.path_style,
+            ca_file=str(settings.ca_file or ""),
+        )
+        self._store = bucket_store(bucket)
+        inner = StoreRecords(self._store)
+        self._records = CheckedRecords(lambda: inner, self._check)
+        self._disks = Disks(bucket, self._store, Heads(self._records), context)
+        self._catalog = Catalog(self._records, S3Options, self._disks, now=utc_now)
+        self._probing = threading.Lock()
+        self._probed = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        fencing = Fencing.NONE if self.settings.single_node else Fencing.STORE
+        everywhere = not self.settings.single_node
+        return Capabilities(everywhere, frozenset({Access.SINGLE}), fencing)
+
+    @property
+    def records(self) -> Records:
+        return self._records
+
+    def create(self, spec: Spec[S3Options]) -> Volume[S3Options]:
+        with explained(f"create volume {spec.name}"):
+            return self._catalog.create(spec)
+
+    def remove(self, volume: Volume[S3Options]) -> Removed:
+        with explained(f"remove volume {volume.name}"):
+            return self._catalog.remove(volume)
+
+    def get(self, name: str) -> Volume[S3Options]:
+        return self._catalog.get(name)
+
+    def volumes(self) -> Sequence[Volume[S3Options]]:
+        return self._catalog.volumes()
+
+    def attach(
+        self,
+        volume: Volume[S3Options],
+        target: Path,
+        *,
+        claim: Claim | None,
+        read_only: bool = False,
+    ) -> Attachment:
+        current = self._catalog.get(volume.name)
+        if current.uuid != volume.uuid:
+            raise NotFound(f"volume {volume.name!r} was replaced by another of the same name")
+        with explained(f"attach volume {volume.name}"), self._disks.locked(volume.uuid):
+            if (shown := self._usable(current, target)) is not None:
+                return shown
+            if not _held(current.uuid):
+                self._disks.close(current.uuid, current.name)
+            self._disks.open(current, claim.epoch if claim else None)
+            try:
+                with targets.prepared(target):
+                    self._mount(current, target, read_only)
+                    return self._proof(current, target)
+            except BaseException:
+                with suppress(KedgeError):
+                    self._disks.close(current.uuid, current.name)
+                raise
+
+    def detach(self, attachment: Attachment) -> None:
+        uuid, target = attachment.uuid, attachment.target
+        with explained(f"detach volume {attachment.name}"), self._disks.locked(uuid):
+            volume = Volume(attachment.name, uuid, "", S3Options())
+            detaching.unmount(attachment, lambda mount: _owner(mount) == uuid)
+            detaching.await_release(attachment, lambda: not _held(uuid))
+            self._disks.layer(volume).unmount(target, CLOSE_SECONDS)
+            self._disks.close(uuid, attachment.name)
+
+    def attachments(self) -> Sequence[Attachment]:
+        with explained("read the mount table"):
+            table = mountinfo.read()
+            above = os.path.realpath(self.context.mounts)
+            points = sorted({m.point for m in table if os.path.dirname(m.point) == above})
+            tops = [mountinfo.top(table, point) for point in points]
+            return [self._attachment(top) for top in tops if top is not None and _owner(top)]
+
+    def occupants(self, attachments: Sequence[Attachment]) -> Mapping[str, Sequence[Occupant]]:
+        with explained("read the process table"):
+            return detaching.holding(attachments)
+
+    def usage(self, attachment: Attachment) -> Usage:
+        with explained(f"measure volume {attachment.name}"):
+            facts = os.statvfs(attachment.target)
+        size = facts.f_blocks * facts.f_frsize
+        return Usage(size=size, used=size - facts.f_bfree * facts.f_frsize)
+
+    def status(self, volume: Volume[S3Options]) -> dict[str, str]:
+        return {"data": self._disks.where(volume)}
+
+    def lag(self, volume: Volume[S3Options]) -> Mapping[str, Any]:
+        """What of an attached volume is not in the bucket yet. Unavailable: not attached here."""
+        path = self._disks.path(volume.uuid, volume.name)
+        found: Mapping[str, Any] = path.call("lag", seconds=_LAG_SECONDS)
+        return found
+
+    def resize(self, name: str, size: Size, attachment: Attachment | None) -> Growth:
+        volume = self._catalog.get(name)
+        if size < volume.options.size:
+            raise Invalid(f"volume {name} has {volume.options.size}; it cannot shrink to {size}")
+        if size % 4096:
+            raise Invalid(f"size={size} is not a multiple of 4096 bytes")
+        with explained(f"resize volume {name}"):
+            self._disks.heads.grow(volume.uuid, size)
+            volume = self._catalog.resize(volume, replace(volume.options, size=size))
+            if attachment is None:
+                return Growth.NEXT_ATTACH
+            grown = self._disks.layer(volume).grow(attachment.target, size, CLOSE_SECONDS)
+        return Growth.ONLINE if grown else Growth.NEXT_ATTACH
+
+    def trashed(self) -> Sequence[Trashed]:
+        return self._catalog.trashed()
+
+    def restore(self, uuid: str, name: str) -> None:
+        self._catalog.restore(uuid, name)
+
+    def purge(self, uuid: str) -> None:
+        with explained(f"purge {uuid}"):
+            self._catalog.purge(uuid)
+
+    def fence_facts(self, volume: Volume[Any]) -> Mapping[str, str]:
+        """Nothing but a name for people: the fence is made in the log, not at a client."""
+        return {"node": self.context.node}
+
+    def fence(self, volume: Volume[Any], stale: Sequence[Stale]) -> None:
+        """Done by `attach`, which makes its fence before it reads a block: what a stale writer
+        gets into the log before that is part of what is read, what comes later is refused."""
+
+    def findings(self) -> Sequence[Finding]:
+        subject = f"bucket {self.settings.bucket}"
+        try:
+            self._check()
+            damaged = self._catalog.damaged()
+        except KedgeError as error:
+            return [Finding(Level.ERROR, subject, error.message, "correct the profile's settings")]
+        found = [Finding(Level.OK, subject, "reachable, and conditional writes work")]
+        return [*found, *(Finding(Level.ERROR, "catalog", e.message) for e in damaged)]
+
+    def _check(self) -> None:
+        """The first time: is the store one that can be trusted with several nodes?"""
+        with self._probing:
+            if self._probed or self.settings.single_node:
+                return
+            verdict = probe(self._store, new_id)
+            if not verdict.conditional:
+                raise Invalid(
+                    f"the store of bucket {self.settings.bucket} cannot be used by several nodes: "
+                    f"{'; '.join(verdict.faults)}; use another store, or set single_node=true"
+                )
+            self._probed = True
+
+    def _usable(self, volume: Volume[S3Options], target: Path) -> Attachment | None:
+        """The healthy attachment at `target`. A dead one is taken away; HostError for others."""
+        top = mountinfo.top(mountinfo.read(), os.path.realpath(target))
+        if top is None:
+            return None
+        if _owner(top) != volume.uuid:
+            raise HostError(f"something else is mounted at {target} ({top.type}); unmount it")
+        if (shown := self._attachment(top)).healthy:
+            return shown
+        mounts.unmount(target, lazily=True)
+        return None
+
+    def _mount(self, volume: Volume[S3Options], target: Path, read_only: bool) -> None:
+        layer = self._disks.layer(volume)
+        layer.mount(target, read_only=read_only, size=volume.options.size)
+
+    def _proof(self, volume: Volume[S3Options], target: Path) -> Attachment:
+        for shown in self.attachments():
+            if (shown.uuid, shown.target, shown.healthy) == (volume.uuid, target, True):
+                return shown
+        raise HostError(f"{target} does not show volume {volume.name} although it was mounted")
+
+    def _attachment(self, mount: mountinfo.Mount) -> Attachment:
+        name, uuid = os.path.basename(mount.point), _owner(mount)
+        path = self._disks.path(uuid, name)
+        stopped = {"ro", "shutdown", "emergency_ro"} & mount.super_options
+        healthy = path.alive() and not stopped
+        target = self.context.mounts / name
+        return Attachment(name, uuid, target, mount.device, mount.root, healthy)
+
+
+def _owner(mount: mountinfo.Mount) -> str:
+    """The uuid of the volume that a mount shows; empty when it is none of ours."""
+    number = loop.number_of(mount.device)
+    found = loop.status(number) if number is not None and mount.root == ROOT else None
+    if found is None:
+        return ""
+    uuid = found.label.removeprefix("kedge:").partition(":")[0]
+    return uuid if found.label == label(uuid) else ""
+
+
+def _held(uuid: str) -> bool:
+    """Whether a loop device of the volume is still in use by somebody."""
+    for entry in os.listdir("/sys/block"):
+        if entry.startswith("loop") and loop.in_use(int(entry[4:])):
+            found = loop.status(int(entry[4:]))
+            if found is not None and found.label == label(uuid):
+                return True
+    return False

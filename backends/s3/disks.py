@@ -1,0 +1,142 @@
+"""The disks of an s3 profile on this node: made, opened at a path, closed, deleted."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from backends.base import Context, Volume
+from backends.disk.deletion import delete_disk
+from backends.disk.fuse.layer import Layer
+from backends.disk.fuse.path import DataPath
+from backends.disk.head import CLAIM_SHIFT, Head, Heads, State
+from backends.disk.remote import Arguments, Bucket, random_id
+from backends.disk.serve import Config
+from backends.errors import Claimed, Fenced
+from backends.host import files
+from backends.host.filesystems import driver_of
+from backends.host.locks import locked
+from backends.s3.options import S3Options
+from backends.stores.base import Store
+from backends.tree.staging import Staging
+
+OPEN_SECONDS = 20.0
+CLOSE_SECONDS = 20.0
+_LOCK_SECONDS = 10.0
+_FACTORY = "backends.disk.remote:open_remote"
+
+
+def label(uuid: str) -> str:
+    """What `losetup` shows for a volume's device."""
+    return f"kedge:{uuid}:s3"
+
+
+@dataclass(frozen=True)
+class Disks:
+    """Also the `Data` of the catalog."""
+
+    bucket: Bucket
+    store: Store
+    heads: Heads
+    context: Context
+
+    def make(self, volume: Volume[S3Options]) -> None:
+        """Make the disk and its file system. Ready already: left untouched.
+
+        Formatting is done under claim 0, mounting under a higher one: a node that slept between
+        looking and formatting cannot take a disk that somebody has mounted since."""
+        if self.heads.create(volume.uuid, volume.options.size).ready:
+            return
+        options = volume.options
+        with self.locked(volume.uuid):
+            try:
+                with self._opened(volume, claim=0):
+                    if not self.heads.read(volume.uuid).ready:
+                        self.layer(volume).format(
+                            name=volume.name, uid=options.uid, gid=options.gid, mode=options.mode
+                        )
+            except Fenced:
+                if not self.heads.read(volume.uuid).ready:
+                    raise
+            self.heads.mark_ready(volume.uuid)
+
+    def delete(self, volume: Volume[S3Options]) -> None:
+        """Put the disk out of everybody's reach, and delete what it was made of."""
+        self.path(volume.uuid, volume.name).close(CLOSE_SECONDS)
+        delete_disk(self.store, self.heads, volume.uuid, new_id=random_id)
+        for place in (self.directory(volume.uuid), self.path(volume.uuid, "").directory):
+            shutil.rmtree(place, ignore_errors=True)
+
+    def where(self, volume: Volume[S3Options]) -> str:
+        """Where the data lie, for people."""
+        prefix = f"{self.bucket.prefix.strip('/')}/" if self.bucket.prefix.strip("/") else ""
+        return f"s3://{self.bucket.bucket}/{prefix}disks/{volume.uuid}/"
+
+    def open(self, volume: Volume[S3Options], claim: int | None) -> None:
+        """Make the volume's data path work. Claimed when there is no claim and another node has
+        the disk; Fenced when somebody with a later claim has it."""
+        head = self.heads.read(volume.uuid)
+        if claim is None:
+            claim = self._unclaimed(volume, head)
+        config = Config(_FACTORY, self._arguments(volume, claim))
+        self.path(volume.uuid, volume.name).open(config, OPEN_SECONDS)
+
+    def close(self, uuid: str, name: str) -> None:
+        """Ship everything and let go of the disk. Unavailable while that takes longer."""
+        self.path(uuid, name).close(CLOSE_SECONDS)
+
+    def path(self, uuid: str, name: str) -> DataPath:
+        """The data path of a volume on this node."""
+        return DataPath(self.context.state / "paths" / uuid, name)
+
+    def layer(self, volume: Volume[S3Options]) -> Layer:
+        """The file system on it."""
+        return Layer(
+            self.path(volume.uuid, volume.name),
+            label(volume.uuid),
+            driver_of(volume.options.fs),
+            Staging(self.context.state / "staging"),
+        )
+
+    def directory(self, uuid: str) -> Path:
+        """Of a disk on this node: local log, cache, orphans."""
+        return self.context.state / "disks" / uuid
+
+    @contextmanager
+    def locked(self, uuid: str) -> Iterator[None]:
+        """Nobody else on this machine makes or mounts the volume during the block."""
+        files.make_directory(self.context.state / "locks", 0o700)
+        with locked(self.context.state / "locks" / uuid, _LOCK_SECONDS):
+            yield
+
+    @contextmanager
+    def _opened(self, volume: Volume[S3Options], claim: int) -> Iterator[None]:
+        self.open(volume, claim)
+        try:
+            yield
+        finally:
+            self.close(volume.uuid, volume.name)
+
+    def _unclaimed(self, volume: Volume[S3Options], head: Head) -> int:
+        if head.state is State.ATTACHED and head.node != self.context.node:
+            raise Claimed(
+                f"volume {volume.name} is in use by node {head.node}; detach it there first"
+            )
+        return max(1, head.epoch >> CLAIM_SHIFT)
+
+    def _arguments(self, volume: Volume[S3Options], claim: int) -> dict[str, object]:
+        options = volume.options
+        return asdict(
+            Arguments(
+                bucket=self.bucket,
+                uuid=volume.uuid,
+                node=self.context.node,
+                directory=str(self.directory(volume.uuid)),
+                claim=claim,
+                durability=options.durability.value,
+                rpo=options.rpo,
+                log_bytes=int(options.log),
+                cache_bytes=int(options.cache),
+            )
+        )

@@ -1,0 +1,72 @@
+"""What a person may say about an `s3` profile and its volumes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends.base import Access, ProfileSettings, VolumeOptions
+from backends.disk.engine import Durability
+from backends.host.filesystems import FileSystem, driver_of
+from backends.options import Size, option
+
+_SEGMENT = 32 << 20
+_LEAST_LOG = 4 * _SEGMENT
+
+
+@dataclass(frozen=True)
+class S3Settings(ProfileSettings):
+    """Settings of a profile with `backend = "s3"`."""
+
+    bucket: str = option(help="the bucket; it must exist")
+    prefix: str = option("", help="use only keys below this prefix; one prefix is one profile")
+    endpoint: str | None = option(
+        None, help="URL of the store, for example https://s3.example.org (default: AWS)"
+    )
+    region: str | None = option(None, help="region of the bucket (default: as the SDK finds it)")
+    credentials: Path | None = option(
+        None,
+        help="file with a section [default] that has aws_access_key_id and aws_secret_access_key "
+        "(default: environment, shared files or instance role, as the SDK finds them)",
+    )
+    path_style: bool = option(False, help="put the bucket into the path instead of the host name")
+    ca_file: Path | None = option(None, help="certificates to trust, for stores with their own CA")
+    single_node: bool = option(
+        False,
+        help="use a store without working conditional writes, and vouch that no other node ever "
+        "uses this prefix",
+    )
+
+
+@dataclass(frozen=True)
+class S3Options(VolumeOptions):
+    """Options of a volume of `s3`."""
+
+    size: Size = option(Size(10 << 30), help="how much the volume may hold; can grow later")
+    fs: FileSystem = option(FileSystem.EXT4, help="the file system on the volume's disk")
+    durability: Durability = option(
+        Durability.LOCAL,
+        help="what fsync waits for; local: this node's disk, a lost node loses the last `rpo` "
+        "seconds; store: the bucket, a lost node loses nothing",
+    )
+    rpo: float = option(1.0, help="seconds after which a write is sent to the bucket at the latest")
+    log: Size = option(
+        Size(1 << 30),
+        help="bytes on this node's disk for writes that are not in the bucket yet; when it is "
+        "full, writers wait",
+    )
+    cache: Size = option(Size(1 << 30), help="bytes on this node's disk for what was read")
+
+    def problems(self) -> Iterable[str]:
+        """Rules over several options."""
+        driver = driver_of(self.fs)
+        if self.access is Access.SHARED:
+            yield "access=shared is not possible: the volume is a disk of one node at a time"
+        if self.size < driver.minimum:
+            least = Size(driver.minimum)
+            yield f"size={self.size} is too small for {driver.name}; use at least {least}"
+        if self.size % 4096:
+            yield f"size={self.size} is not a multiple of 4096 bytes"
+        if not 0.05 <= self.rpo <= 3600:
+            yield f"rpo={self.rpo:g} is not between 0.05 and 3600 seconds"
+        if self.log < _LEAST_LOG:
+            yield f"log={self.log} is too small; use at least {Size(_LEAST_LOG)}"

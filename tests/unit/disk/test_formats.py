@@ -1,0 +1,137 @@
+"""Bytes that released versions wrote must be read for ever: one golden file per format.
+
+`python -m tests.unit.disk.test_formats` writes files that are missing; it never replaces one.
+"""
+
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from backends.disk import blockmap, checkpoint, commit, segment
+from backends.disk.blockmap import Region, StoredObject
+from backends.disk.checkpoint import Manifest
+from backends.disk.commit import Commit, DataObject, Extent, Kind, ObjectName
+from backends.disk.history import Held, Tail
+from backends.disk.logformat import Entry, Scan, SegmentHead, checksums, encode
+from backends.disk.logformat import Kind as EntryKind
+from backends.disk.segment import Segment
+from backends.errors import Damaged
+
+HERE = Path(__file__).parent / "golden"
+UUID = "0d1e2f30-0000-4000-8000-000000000001"
+SESSION = bytes(range(16))
+BLOCK = bytes(range(256)) * 16
+COMMIT = Commit(
+    seq=7,
+    kind=Kind.DATA,
+    epoch=1 << 20,
+    session=SESSION,
+    put_id=bytes(reversed(SESSION)),
+    previous=b"\x11" * 32,
+    uuid=UUID,
+    node="node-1",
+    upto=42,
+    first_object=3,
+    objects=(DataObject(ObjectName(1 << 20, SESSION, 9), 120, 2),),
+    extents=(Extent(100, 50, -1, 0), Extent(5, 2, 0, 0), Extent(9, 1, -2, 0)),
+    checksums=array("I", [1, 2, *checksums(BLOCK)]),
+    inline=BLOCK,
+)
+SEGMENT = Segment(
+    ObjectName(1 << 20, SESSION, 9), UUID, ((5, 1), (8, 1)), checksums(BLOCK + bytes(4096))
+)
+MANIFEST = Manifest(
+    UUID,
+    Tail(7, b"\x22" * 32, (Held(1 << 20, SESSION, "node-1", 42),)),
+    5,
+    {0: "ckpt/0000000000000007-aa/00000000"},
+    {3: StoredObject("data/x", 120, 2, 7, 2, 0)},
+    ("ckpt/old/manifest",),
+)
+REGION = Region()
+REGION.places[17], REGION.checksums[17] = (3 << 20) | 1, 99
+ENTRY = Entry(1, EntryKind.WRITE, 4096, 4096, 77, 5, 0, checksums(BLOCK))
+HEAD = SegmentHead(1, 1, 0, 1234)
+
+FILES: dict[str, Callable[[], bytes]] = {
+    "commit-1": COMMIT.encode,
+    "data-1": lambda: SEGMENT.encode([BLOCK, bytes(4096)]),
+    "manifest-1": MANIFEST.encode,
+    "region-1": lambda: checkpoint.encode_region(UUID, 0, 7, REGION),
+    "local-log-1": lambda: HEAD.encode() + encode(ENTRY) + BLOCK,
+}
+
+
+def golden(name: str) -> bytes:
+    return (HERE / name).read_bytes()
+
+
+def test_a_commit_record() -> None:
+    assert COMMIT.encode() == golden("commit-1")
+    assert commit.decode(golden("commit-1"), uuid=UUID, seq=7) == COMMIT
+    assert golden("commit-1")[COMMIT.inline_start :] == BLOCK
+
+
+def test_a_data_object() -> None:
+    body = golden("data-1")
+    assert SEGMENT.encode([BLOCK, bytes(4096)]) == body
+    assert segment.decode(body) == SEGMENT
+    assert body[SEGMENT.start : SEGMENT.start + 4096] == BLOCK
+
+
+def test_a_checkpoint() -> None:
+    assert checkpoint.decode_manifest(golden("manifest-1"), uuid=UUID) == MANIFEST
+    assert checkpoint.decode_region(golden("region-1"), uuid=UUID, index=0) == REGION
+    assert blockmap.REGION == 262144
+
+
+def test_a_local_log() -> None:
+    body = golden("local-log-1")
+    assert FILES["local-log-1"]() == body
+    assert SegmentHead.decode(body) == HEAD
+    (entry,) = Scan(body, 0, 1).entries()
+    assert (entry.seq, entry.offset, entry.unique, entry.connection) == (1, 4096, 77, 5)
+    assert body[entry.position : entry.end] == BLOCK
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_no_flipped_bit_is_believed(name: str) -> None:
+    """Wherever a bit flips, the object is refused, or only blocks that have sums of their own
+    are touched."""
+    body = golden(name)
+    readers: dict[str, Callable[[bytes], object]] = {
+        "commit-1": lambda b: commit.decode(b, uuid=UUID, seq=7).table(),
+        "data-1": segment.decode,
+        "manifest-1": lambda b: checkpoint.decode_manifest(b, uuid=UUID),
+        "region-1": lambda b: checkpoint.decode_region(b, uuid=UUID, index=0),
+        "local-log-1": lambda b: (SegmentHead.decode(b), list(Scan(b, 0, 1).entries())),
+    }
+    right = readers[name](body)
+    length = len(body) - (8192 if name == "data-1" else 4096 if name == "commit-1" else 0)
+    for place in range(0, length, 1 if length < 1000 else 7):
+        spoiled = body[:place] + bytes([body[place] ^ 4]) + body[place + 1 :]
+        try:
+            found = readers[name](spoiled)
+        except Damaged:
+            continue
+        harmless = name == "local-log-1" and 48 <= place < 4096
+        assert harmless or found != right, f"byte {place} of {name}"
+        assert not harmless or found == right
+
+
+def test_what_is_cut_short_is_refused() -> None:
+    for length in (0, 7, 100, len(golden("commit-1")) - 1):
+        with pytest.raises(Damaged):
+            commit.decode(golden("commit-1")[:length], uuid=UUID, seq=7)
+    with pytest.raises(Damaged):
+        commit.decode(golden("commit-1"), uuid=UUID, seq=8)
+    with pytest.raises(Damaged):
+        commit.decode(golden("commit-1"), uuid="other", seq=7)
+
+
+if __name__ == "__main__":
+    for name, make in FILES.items():
+        if not (HERE / name).exists():
+            (HERE / name).write_bytes(make())
