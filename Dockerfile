@@ -31,4 +31,3 @@ RUN rm -rf /etc/apt /etc/pip.conf /usr/lib/*/libicu* \
         /usr/share/doc /usr/share/man /usr/share/locale /usr/share/info \
     && mkdir -p /host /mnt/kedge /run/docker/plugins /run/kedge
 COPY --from=environment /opt/kedge /opt/kedge
-ENTRYPOINT ["/opt/kedge/bin/kedge", "init", "--managed"]

@@ -36,7 +36,6 @@ def main() -> None:
     """Run the command line."""
     group = cli.commands(admin_socket=lambda: _paths().admin_socket, option_tables=option_tables)
     group.add_command(serve)
-    group.add_command(init)
     group(prog_name="kedge")
 
 
@@ -53,18 +52,6 @@ def serve(managed: bool) -> None:
     prepare([paths.socket, paths.admin_socket], inherited="LISTEN_FDS" in os.environ)
     sys.argv = sys.argv[:1]  # gunicorn must not read ours
     Server(paths.socket, paths.admin_socket, lambda: compose(paths)).run()
-
-
-@click.command()
-@managed_flag
-def init(managed: bool) -> None:
-    """Run the service under a small init (the managed plugin's first process)."""
-    from driver.init import run
-
-    paths = _paths(managed)
-    command = [sys.executable, "-m", "driver", "serve", *(["--managed"] if managed else [])]
-    pid_file = paths.socket.with_suffix(".pid")
-    sys.exit(run([paths.socket, paths.admin_socket], command, pid_file))
 
 
 def compose(paths: Paths) -> tuple[WSGIApplication, WSGIApplication]:

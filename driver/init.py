@@ -1,7 +1,7 @@
 """The first process of the managed plugin: keeps the sockets, keeps the service alive.
 
-    run(sockets, argv, pid_file)
-       bind + listen -> fork the service with the sockets as LISTEN_FDS -> wait, reap, restart
+    python -m driver.init [--pid-file FILE] SOCKET... -- PROGRAM ARGUMENT...
+       bind + listen -> fork PROGRAM with the sockets as LISTEN_FDS -> wait, reap, restart
 
 Docker connects within half a second of the start and treats the end of this process as a crash of
 the plugin: it restarts it once, then disables it, and kills every helper with it. So the sockets
@@ -20,6 +20,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,12 +31,25 @@ KILL_SECONDS = 1.0
 DELAYS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the n-th restart in a row
 STEADY_SECONDS = 60.0  # a service that lived this long starts the row again
 FIRST_FD = 3  # where socket activation puts the first socket
-BACKLOG = 1024
+BACKLOG = 16_384  # an engine that starts asks for every volume at once; the kernel's limit caps it
 
 STOPPING = frozenset({signal.SIGTERM, signal.SIGINT})
 WATCHED = STOPPING | {signal.SIGCHLD, signal.SIGHUP}
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: Sequence[str]) -> int:
+    """What the command line says, for `sys.exit`. 2 if it cannot be understood."""
+    words, pid_file = list(arguments), None
+    if words[:1] == ["--pid-file"]:
+        pid_file = Path(words[1]) if words[1:] else None
+        del words[:2]
+    if "--" not in words or words[-1] == "--":
+        _say("usage: python -m driver.init [--pid-file FILE] SOCKET... -- PROGRAM ARGUMENT...")
+        return 2
+    at = words.index("--")
+    return run([Path(word) for word in words[:at]], words[at + 1 :], pid_file)
 
 
 def run(sockets: Sequence[Path], argv: Sequence[str], pid_file: Path | None) -> int:
@@ -196,4 +210,8 @@ def _say(text: str) -> None:
     """To stderr if that can be done now: a reader that is stuck or gone must not stop init."""
     with contextlib.suppress(OSError):
         if select.select([], [2], [], 0)[1]:
-            os.write(2, f"kedge init: {text}\n".encode())
+            os.write(2, f"init: {text}\n".encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

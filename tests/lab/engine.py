@@ -62,6 +62,12 @@ class Engine:
             self._daemon.kill(number)
             self._daemon.wait(60)
             self._daemon = None
+            # it follows its dockerd; the next one takes a dying one for alive, and waits for it
+            self.wait_for(lambda: not self._containerd(), "containerd has ended")
+
+    def _containerd(self) -> list[int]:
+        lines = self.box.processes().items()
+        return [pid for pid, line in lines if line.startswith("containerd --config")]
 
     def kill(self) -> None:
         self.stop(signal.SIGKILL)

@@ -74,7 +74,7 @@ class Node(ABC):
     def service_pid(self) -> int:
         """The process that answers Docker."""
         for pid, line in self.engine.box.processes().items():
-            if "driver serve" in line and parent(pid) == self.init_pid():
+            if " serve" in line and parent(pid) == self.init_pid():
                 return pid
         raise RuntimeError("the service is not running")
 
@@ -98,7 +98,9 @@ class Node(ABC):
         """`docker run --network none ARGS`, of which the image and its command are the rest."""
         at = args.index("--") if "--" in args else len(args)
         return self.docker(
-            "run", "--network", "none", *args[:at], image, *args[at + 1 :], seconds=seconds
+            *("run", "--network", "none", "--stop-signal", "KILL"),
+            *(*args[:at], image, *args[at + 1 :]),
+            seconds=seconds,
         )
 
     def create(self, name: str, *options: str) -> str:
@@ -181,7 +183,7 @@ class ManagedNode(Node):
 
     def init_pid(self) -> int:
         for pid, line in self.engine.box.processes().items():
-            if "/opt/kedge/bin/kedge init" in line:
+            if "driver.init" in line:
                 return pid
         raise RuntimeError("the plugin is not running")
 
@@ -211,17 +213,22 @@ class SocketNode(Node):
 
     def enable(self) -> None:
         with (self.engine.root / "kedge.log").open("ab") as log:
-            self._init = self.engine.box.spawn([*self._program(), "init"], log=log)
+            self._init = self.engine.box.spawn(self._service(), log=log)
         self.engine.wait_for(self._listens, "the driver listens")
 
-    def _program(self) -> list[str]:
+    def _service(self) -> list[str]:
+        sockets = ["/run/docker/plugins/kedge.sock", "/run/kedge/admin.sock"]
+        program = [sys.executable, "-m", "driver", "serve"]
+        return [*self._python(), "driver.init", *sockets, "--", *program]
+
+    def _python(self) -> list[str]:
         settings = {
             "KEDGE_DATA": str(self.data),
             "KEDGE_MOUNTS": str(self.data / "mounts"),
             "PYTHONPATH": str(images.PROJECT),
         }
         env = ["env", *(f"{key}={value}" for key, value in settings.items())]
-        return [*env, sys.executable, "-m", "driver"]
+        return [*env, sys.executable, "-m"]
 
     def _listens(self) -> bool:
         if self._init is None or not self._init.alive():
@@ -246,7 +253,7 @@ class SocketNode(Node):
         return mount_points(self.engine.box.pid, f"{self.data}/mounts/")
 
     def kedge(self, *args: str, seconds: float = 60) -> str:
-        return self.engine.box.run([*self._program(), *args], seconds=seconds)
+        return self.engine.box.run([*self._python(), "driver", *args], seconds=seconds)
 
     def close(self) -> None:
         self.disable()

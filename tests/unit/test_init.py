@@ -1,4 +1,4 @@
-"""`kedge init` with real processes: what Docker and an operator see of it."""
+"""`driver.init` with real processes: what Docker and an operator see of it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 INIT = """
 import sys
-from pathlib import Path
 from driver import init
 init.STOP_SECONDS = {stop}
 init.DELAYS = {delays}
-sockets = [Path(p) for p in sys.argv[1].split(":")]
-sys.exit(init.run(sockets, sys.argv[3:], Path(sys.argv[2])))
+sys.exit(init.main(sys.argv[1:]))
 """
 # answers every caller with its process id and what it was started with
 SERVICE = """
@@ -68,12 +66,13 @@ class Plugin:
         self, service: str, *, stop: float = 8.0, delays: str = "(0.0, 0.1, 0.2)"
     ) -> subprocess.Popen[str]:
         code = INIT.format(stop=stop, delays=delays)
-        sockets = f"{self.sock}:{self.admin}"
-        argv = [sys.executable, "-c", code, sockets, str(self.pid_file)]
-        self.process = subprocess.Popen(
-            [*argv, sys.executable, "-c", service], cwd=ROOT, stderr=subprocess.PIPE, text=True
-        )
+        argv = [*self.argv(code), sys.executable, "-c", service]
+        self.process = subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         return self.process
+
+    def argv(self, code: str) -> list[str]:
+        options = ["--pid-file", str(self.pid_file), str(self.sock), str(self.admin), "--"]
+        return [sys.executable, "-c", code, *options]
 
     def said(self) -> str:
         assert self.process is not None
@@ -174,7 +173,7 @@ def test_a_program_that_is_not_there_is_tried_again(plugin: Plugin) -> None:
     process.terminate()
     process.wait(10)
     code = INIT.format(stop=1, delays="(0.0, 0.1)")
-    argv = [sys.executable, "-c", code, str(plugin.sock), str(plugin.pid_file), "/no/program"]
+    argv = [*plugin.argv(code), "/no/program"]
     with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as init:
         time.sleep(0.6)
         assert init.poll() is None
@@ -280,7 +279,7 @@ def test_a_log_reader_that_is_stuck_or_gone_does_not_stop_init(plugin: Plugin, g
     if gone:
         os.close(reader)
     code = INIT.format(stop=1, delays="(0.0, 0.05)")
-    argv = [sys.executable, "-c", code, str(plugin.sock), str(plugin.pid_file), "/bin/false"]
+    argv = [*plugin.argv(code), "/bin/false"]
     with subprocess.Popen(argv, cwd=ROOT, stderr=writer) as init:
         os.close(writer)
         time.sleep(0.5)
@@ -308,3 +307,19 @@ def test_many_callers_queue_while_the_service_is_away(plugin: Plugin) -> None:
         thread.join(20)
     assert len(answers) == 200
     assert all(answers)
+
+
+@pytest.mark.parametrize("words", [[], ["--pid-file"], ["/run/x.sock"], ["/run/x.sock", "--"]])
+def test_a_command_line_that_says_no_program(words: list[str]) -> None:
+    argv = [sys.executable, "-m", "driver.init", *words]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=10)
+    assert done.returncode == 2
+    assert "usage: python -m driver.init" in done.stderr
+
+
+def test_imports_nothing_that_makes_it_late() -> None:
+    """Docker connects half a second after the start; on a busy machine that is soon."""
+    code = "import sys, driver.init; print(*sys.modules)"
+    argv = [sys.executable, "-c", code]
+    loaded = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not {"click", "flask", "backends", "logging", "dataclasses"} & set(loaded.split())
