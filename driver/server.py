@@ -5,13 +5,18 @@ before the service is up and while it restarts. gunicorn's parent listens first 
 application is made in the worker, after the fork.
 """
 
+import ctypes
+import os
 import resource
+import signal
 import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from gunicorn.app.base import BaseApplication
+
+PR_SET_PDEATHSIG = 1
 
 THREADS = 128
 """Calls at work at the same time: a Mount may wait for half a minute, and no Get behind it."""
@@ -54,6 +59,7 @@ class Server(BaseApplication):
             "loglevel": "warning",
             "control_socket_disable": True,
             "proc_name": "kedge",
+            "post_fork": _end_with,
         }
         for key, value in settings.items():
             self.cfg.set(key, value)
@@ -69,6 +75,14 @@ class Server(BaseApplication):
             return chosen(environ, start)
 
         return application
+
+
+def _end_with(parent: object, worker: object) -> None:
+    """In the worker: die at once when the parent does, whatever the threads are at. A worker that
+    lingered would share sockets and ledger with the one that follows."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != getattr(parent, "pid", 0):  # it had died before that
+        os._exit(1)
 
 
 def prepare(paths: Iterable[Path], *, inherited: bool) -> None:
