@@ -56,6 +56,7 @@ def serve(managed: bool) -> None:
 
 def compose(paths: Paths) -> tuple[WSGIApplication, WSGIApplication]:
     """Put the service together and start its keeper; in the worker process, after the fork."""
+    from backends.host.outside import Outside
     from driver import admin, broken, docker, log
     from driver.doctor import Doctor
     from driver.guard import Guards
@@ -82,6 +83,7 @@ def compose(paths: Paths) -> tuple[WSGIApplication, WSGIApplication]:
         clock=time.monotonic,
         now=_now,
         new_uuid=uuid.uuid4,
+        must_see=Outside(settings.paths.mounts).must_see,
     )
     Guards(volumes, time.monotonic).start()
     keeper = Keeper(volumes, Pace(), time.monotonic)

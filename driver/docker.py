@@ -9,7 +9,9 @@ for the empty-bodied repeats that follow, too.
 
 import logging
 import socket
+import struct
 from collections.abc import Callable
+from socket import SO_PEERCRED, SOL_SOCKET
 from typing import Any
 
 from flask import Flask, Response, request
@@ -87,7 +89,7 @@ def _remove(volumes: Volumes, asked: Request) -> Reply:
 
 
 def _mount(volumes: Volumes, asked: Request) -> Reply:
-    target = volumes.mount(asked.name, asked.mount_id)
+    target = volumes.mount(asked.name, asked.mount_id, caller=_caller())
     if _caller_is_gone():
         # No Unmount follows a Mount whose answer nobody read.
         log.warning("volume %s: the engine left before its Mount was done; undone", asked.name)
@@ -134,6 +136,16 @@ def _brief(view: View) -> Reply:
 def _connection() -> socket.socket | None:
     found: socket.socket | None = request.environ.get("gunicorn.socket")
     return found
+
+
+def _caller() -> int:
+    """The engine's process id; 0 if it is in another process namespace, or not known."""
+    connection = _connection()
+    if connection is None:
+        return 0
+    size = struct.calcsize("3i")
+    pid, _, _ = struct.unpack("3i", connection.getsockopt(SOL_SOCKET, SO_PEERCRED, size))
+    return int(pid)
 
 
 def _caller_is_gone() -> bool:

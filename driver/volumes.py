@@ -61,7 +61,9 @@ class Volumes:
         clock: Callable[[], float],
         now: Callable[[], str],
         new_uuid: Callable[[], uuid.UUID],
+        must_see: Callable[[Path, int], None] = lambda target, pid: None,
     ) -> None:
+        """`must_see` raises when a process does not see what is mounted at a target."""
         self.settings = settings
         self.backends = backends
         self.ledger = ledger
@@ -75,6 +77,7 @@ class Volumes:
         self._clock = clock
         self._now = now
         self._new_uuid = new_uuid
+        self._must_see = must_see
 
     # -- Docker's verbs -------------------------------------------------------------------
 
@@ -91,12 +94,13 @@ class Volumes:
         volume_name(name)
         self.bounded(f"removing volume {name}", lambda call: self._remove(name, call))
 
-    def mount(self, name: str, mount_id: str) -> Path:
-        """Where the volume's files are, now, on this node. Counts one more reference of
-        `mount_id`, unless the caller was told that its time is over."""
+    def mount(self, name: str, mount_id: str, *, caller: int = 0) -> Path:
+        """Where the volume's files are, now, on this node, as the process `caller` sees it too
+        (0: not known). Counts one more reference of `mount_id`, unless the caller was told that
+        its time is over."""
         volume_name(name)
         what = f"mounting volume {name}"
-        return self.bounded(what, lambda call: self._mount(name, mount_id, call))
+        return self.bounded(what, lambda call: self._mount(name, mount_id, caller, call))
 
     def unmount(self, name: str, mount_id: str) -> None:
         """Drop one reference of `mount_id`; an unknown ID or volume is no error. The reference is
@@ -268,10 +272,11 @@ class Volumes:
         if differs:
             raise Exists(f"volume {name} exists with other options: {'; '.join(differs)}")
 
-    def _mount(self, name: str, mount_id: str, call: Call[Path]) -> Path:
+    def _mount(self, name: str, mount_id: str, caller: int, call: Call[Path]) -> Path:
         self._await_ready(call)
         with self.locks.hold(name, "mounting", call.patience()):
             promise = self._attached(self._resolve(name), call)
+            self._must_see(self.attachments.target(name), caller)
             self.attachments.mounted_at[name] = self._clock()
             if call.settle():
                 self.ledger.change(name, lambda row: _held(row or promise, mount_id))

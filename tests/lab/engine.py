@@ -38,7 +38,16 @@ class Engine:
         self._daemon: Daemon | None = None
 
     def start(self) -> None:
-        """Start dockerd and wait until it answers."""
+        """Start dockerd and wait until it answers. Again if it panics: 20.10 may, when it was
+        killed and starts its plugins, and a service manager starts it again too."""
+        try:
+            self._start()
+        except RuntimeError as ended:
+            if "panic: " not in str(ended):
+                raise
+            self._start()
+
+    def _start(self) -> None:
         argv = ["dockerd", "--data-root", str(self.data), "-H", self.host]
         argv += ["--bridge", "none", "--iptables=false", "--cgroup-parent", self.cgroup]
         argv += ["--storage-driver", "overlay2", "--userland-proxy=false"]
