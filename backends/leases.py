@@ -111,10 +111,10 @@ class LeaseWatch:
         return longer if again == stamp else age
 
     def age(self, node: str) -> float | None:
-        """Seconds since the lease was last seen to change; None when it was never seen."""
+        """Seconds since the lease was last seen to change, for people; None when never seen."""
         with self._lock:
-            seen = [table[node][1] for table in (self._versions, self._stamps) if node in table]
-        return self._clock() - max(seen) if seen else None
+            seen = self._stamps.get(node) or self._versions.get(node)
+        return self._clock() - seen[1] if seen else None
 
     def _note(
         self, table: dict[str, tuple[str | None, float]], node: str, mark: str | None

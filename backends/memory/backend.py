@@ -126,8 +126,8 @@ class MemoryBackend(Backend[MemorySettings, MemoryOptions]):
             if target in self.kernel.litter:
                 raise HostError(f"mount point {target} is not empty; move the files elsewhere")
             self.world.effect(f"mount {target}")
-            self.kernel.mounts[target] = SimulatedMount(volume.uuid, read_only)
-        return self._attachment(target)
+            mounted = self.kernel.mounts[target] = SimulatedMount(volume.uuid, read_only)
+        return _attachment(target, mounted)
 
     def detach(self, attachment: Attachment) -> None:
         self._starts("detach")
@@ -140,8 +140,9 @@ class MemoryBackend(Backend[MemorySettings, MemoryOptions]):
 
     def attachments(self) -> Sequence[Attachment]:
         self._starts("attachments")
-        ours = [t for t in self.kernel.mounts if t.parent == self.context.mounts]
-        return [self._attachment(target) for target in sorted(ours)]
+        mounts = self.kernel.mounts.copy()  # other threads go on mounting
+        ours = [target for target in sorted(mounts) if target.parent == self.context.mounts]
+        return [_attachment(target, mounts[target]) for target in ours]
 
     def occupants(self, attachments: Sequence[Attachment]) -> Mapping[str, Sequence[Occupant]]:
         self._starts("occupants")
@@ -195,8 +196,8 @@ class MemoryBackend(Backend[MemorySettings, MemoryOptions]):
         if hook is not None:
             hook()
 
-    def _attachment(self, target: Path) -> Attachment:
-        mounted = self.kernel.mounts[target]
-        return Attachment(
-            target.name, mounted.uuid, target, DEVICE, f"/{mounted.uuid}", mounted.healthy
-        )
+
+def _attachment(target: Path, mounted: SimulatedMount) -> Attachment:
+    return Attachment(
+        target.name, mounted.uuid, target, DEVICE, f"/{mounted.uuid}", mounted.healthy
+    )

@@ -4,11 +4,16 @@ import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from backends.host import mounts
+
 _CLONE_NEWNS = 0x20000
-_MS_REC, _MS_PRIVATE, _MS_BIND = 1 << 14, 1 << 18, 1 << 12
+_MS_REC = 1 << 14
+MS_PRIVATE, MS_SLAVE = 1 << 18, 1 << 19
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @contextlib.contextmanager
@@ -29,17 +34,40 @@ def mounted_elsewhere(source: Path, at: Path) -> Iterator[int]:
         os.waitpid(pid, 0)
 
 
+def in_own_namespace(work: Callable[[], object]) -> None:
+    """Run `work` in a process with a mount namespace of its own. AssertionError with its
+    traceback when it raises."""
+    readable, writable = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            leave_namespace()
+            work()
+        except BaseException:
+            os.write(writable, traceback.format_exc().encode())
+        finally:
+            os._exit(0)
+    os.close(writable)
+    with os.fdopen(readable) as pipe:
+        words = pipe.read()
+    os.waitpid(pid, 0)
+    assert not words, words
+
+
+def leave_namespace(propagation: int = MS_PRIVATE) -> None:
+    """Give this process a copy of its mount namespace. MS_SLAVE: it follows the original."""
+    if _libc.unshare(_CLONE_NEWNS):
+        raise OSError(ctypes.get_errno(), "unshare")
+    if _libc.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | propagation), None):
+        raise OSError(ctypes.get_errno(), "mount")
+
+
 def _hold(source: Path, at: Path, writable: int) -> None:
     try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        done = libc.unshare(_CLONE_NEWNS)
-        done = done or libc.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None)
-        if not done:
-            paths = os.fsencode(source), os.fsencode(at)
-            done = libc.mount(*paths, None, ctypes.c_ulong(_MS_BIND), None)
-            done = done or libc.umount2(paths[0], 2)
-        if not done:
-            os.write(writable, b"ready")
+        leave_namespace()
+        mounts.bind(source, at)
+        mounts.unmount(source, lazily=True)
+        os.write(writable, b"ready")
         os.close(writable)
         signal.pause()
     finally:
