@@ -1,18 +1,20 @@
 """Running programs: mkfs, fsck and grow, where the kernel has no call for it."""
 
+import contextlib
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from backends.errors import HostError, NoSpace
 
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL": "C"}
+_KILL_SECONDS = 2.0
 _PACKAGES = {
     "mkfs.ext4": "e2fsprogs",
     "e2fsck": "e2fsprogs",
     "resize2fs": "e2fsprogs",
     "mkfs.xfs": "xfsprogs",
-    "xfs_growfs": "xfsprogs",
     "xfs_repair": "xfsprogs",
     "glusterfs": "glusterfs-client",
     "gluster": "glusterfs-cli",
@@ -20,33 +22,51 @@ _PACKAGES = {
 
 
 def run(
-    arguments: Sequence[str | Path], *, seconds: float, good: Sequence[int] = (0,)
+    arguments: Sequence[str | Path],
+    *,
+    seconds: float,
+    good: Sequence[int] = (0,),
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end; its output is captured.
+    """Run a program to its end; its output is captured. Of the environment it gets nothing but a
+    path, the C locale and `environment`.
 
     Raises HostError with the program's own words when it is missing, takes longer than `seconds`
     (it is killed) or ends with a code that is not `good`; NoSpace when it says the disk is full.
     """
     name = str(arguments[0])
     try:
-        done = subprocess.run(
+        started = subprocess.Popen(
             [str(argument) for argument in arguments],
-            env=_ENVIRONMENT,
+            env={**_ENVIRONMENT, **environment},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            timeout=seconds,
-            check=False,
         )
     except FileNotFoundError as error:
         package = _PACKAGES.get(name, name)
         raise HostError(f"{name} is not installed; install the package {package}") from error
-    except subprocess.TimeoutExpired as error:
-        raise HostError(f"{name} did not finish within {seconds:.0f} seconds") from error
+    done = _ended(started, name, seconds)
     if done.returncode in good:
         return done
     words = " ".join((done.stderr.strip() or done.stdout.strip()).split())[-600:]
     if "No space left on device" in words:
         raise NoSpace(f"{name} found no space left: {words}")
     raise HostError(f"{name} failed with code {done.returncode}: {words}")
+
+
+def _ended(
+    started: "subprocess.Popen[str]", name: str, seconds: float
+) -> subprocess.CompletedProcess[str]:
+    """Wait for the end. One that waits in the kernel for a device cannot even be killed; then
+    nobody waits for it any longer."""
+    try:
+        stdout, stderr = started.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        started.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            started.communicate(timeout=_KILL_SECONDS)
+        raise HostError(f"{name} did not finish within {seconds:.0f} seconds") from error
+    return subprocess.CompletedProcess(started.args, started.returncode, stdout, stderr)

@@ -38,6 +38,8 @@ from backends.tree.mounted import Mounted
 from backends.tree.options import Layout, TreeOptions
 from backends.tree.reaper import Reaper
 from backends.tree.removal import Removal
+from backends.tree.reserve import Reserve
+from backends.tree.reserved_records import ReservedRecords
 from backends.tree.resize import Resize
 from backends.tree.source import Direct, Source, opened
 from backends.tree.staging import Staging
@@ -72,8 +74,12 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
             {Layout.DIRECTORY: directory, Layout.IMAGE: self._image},
             Removal(self.store, self.source, self._staging, self.reaper),
         )
+        self._reserve = Reserve(store.root / "reserve")
         self._records = guard(
-            CheckedRecords(lambda: DirectoryRecords(self.store.records), self.check)
+            CheckedRecords(
+                lambda: ReservedRecords(DirectoryRecords(self.store.records), self._reserve),
+                self.check,
+            )
         )
         self._catalog = Catalog(
             self._records, self.Options, self._data, now=utc_now, settle=_settled
@@ -92,7 +98,7 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
 
     def remove(self, volume: Volume[T]) -> Removed:
         with explained(f"remove volume {volume.name}"):
-            return self._catalog.remove(volume)
+            return self._reserve.spend(lambda: self._catalog.remove(volume))
 
     def get(self, name: str) -> Volume[T]:
         return self._catalog.get(name)
@@ -161,7 +167,7 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
 
     def purge(self, uuid: str) -> None:
         with explained(f"purge {uuid}"):
-            self._catalog.purge(uuid)
+            self._reserve.spend(lambda: self._catalog.purge(uuid))
 
     def findings(self) -> Sequence[Finding]:
         return findings.of(self.store, self.reaper, self._catalog, self._mounted)
@@ -174,6 +180,7 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
                 return
             with explained(f"tidy up {self.context.state}"):
                 self._staging.sweep()
+            self._reserve.ensure()
             self.reaper.start()
             self._opened = True
 

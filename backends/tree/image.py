@@ -81,6 +81,8 @@ class ImageLayout:
         number = loop.number_of(mount.device)
         if number is None or mount.root != ROOT:
             return None
+        if self.source.image_at(loop.backing_file(number)) is None:
+            return None  # asking more would ask its storage, which may hang
         device = loop.status(number)
         if device is None:
             return None

@@ -13,6 +13,7 @@ from backends.tree.store import Store
 
 Owner = tuple[str, bool]
 """The uuid of the volume that a mount shows, and whether it is in good health."""
+_IMAGE = re.compile(r"(.*)/([a-zA-Z0-9-]+)/image")
 _ROOT = re.compile(r"(.*)/([a-zA-Z0-9-]+)/data")
 
 
@@ -97,9 +98,13 @@ class Direct:
             return False
 
     def image_at(self, path: str) -> str | None:
-        place = Path(path)
-        ours = place.name == "image" and place.parent.parent == self.store.volumes
-        return place.parent.name if ours else None
+        """A root behind a symbolic link, and one that an earlier service had mounted elsewhere,
+        are spelled differently; then the volume has to be there."""
+        shown = _IMAGE.fullmatch(path)
+        if shown is None:
+            return None
+        spelled = shown[1] == str(self.store.volumes)
+        return shown[2] if spelled or self.store.data(shown[2]).is_dir() else None
 
     def refuse_use(self, uuid: str) -> None:
         data = self.store.data(uuid)

@@ -4,6 +4,7 @@
     <root>/records/             records: volumes, trash, claims, leases
     <root>/volumes/<uuid>/      the data of one volume
     <root>/volumes/.removing-*  data on their way out
+    <root>/reserve              room for records when the disk is full
 
 A network file system that is not mounted looks like an empty directory. So a node remembers the
 identity of a root it has once used, and touches nothing while the marker is not there.
@@ -81,15 +82,19 @@ class Store:
 
     def below(self, table: Sequence[mountinfo.Mount]) -> mountinfo.Mount:
         """The mount that the root lies on, or will lie on."""
-        lexical = mountinfo.covering(table, os.path.normpath(self.root))
-        if is_network(lexical):
-            return lexical  # without touching a server that may be away
-        return mountinfo.covering(table, os.path.realpath(self.root))
+        return mountinfo.covering(table, self._real(table))
 
     def home(self, table: Sequence[mountinfo.Mount]) -> Home:
         """Where the volumes lie, in the words of the mount table."""
         below = self.below(table)
-        return Home(below.device, below.inside(os.path.realpath(self.volumes)))
+        return Home(below.device, below.inside(f"{self._real(table)}/{self.volumes.name}"))
+
+    def _real(self, table: Sequence[mountinfo.Mount]) -> str:
+        """The root without symbolic links; found without touching a server that may be away."""
+        lexical = os.path.normpath(self.root)
+        if is_network(mountinfo.covering(table, lexical)):
+            return lexical
+        return os.path.realpath(lexical)
 
     def _make(self) -> str:
         if foreign := self._foreign():

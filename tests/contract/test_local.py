@@ -1,6 +1,5 @@
 """The local backend against the contract: directories, and images of both kinds."""
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -45,19 +44,9 @@ class LocalWorld(BackendContract, TrashContract):
         attached = {one.device for one in backend.attachments()}
         root, state = str(backend.store.root), str(backend.context.state)
         mounts = [m.point for m in mountinfo.read() if m.point.startswith(state)]
-        loops = [
-            status.label
-            for entry in os.listdir("/sys/block")
-            if entry.startswith("loop") and (status := loop.status(int(entry[4:])))
-            if f"7:{entry[4:]}" not in attached and self._backing(status).startswith(root)
-        ]
+        files = {n: loop.backing_file(n) for n in loop.numbers() if f"7:{n}" not in attached}
+        loops = [file for file in files.values() if file.startswith(root)]
         return mounts + loops + [f.subject for f in backend.findings() if "no record" in f.detail]
-
-    def _backing(self, status: loop.Status) -> str:
-        try:
-            return Path(f"/sys/block/loop{status.number}/loop/backing_file").read_text()
-        except FileNotFoundError:
-            return ""
 
 
 class TestDirectory(LocalWorld, SizelessContract):
