@@ -18,6 +18,10 @@ if TYPE_CHECKING:  # a data path's server, which must start quickly, needs neith
     from backends.base import Backend
 
 REGISTRY: dict[str, tuple[str, str]] = {
+    "ceph": (
+        "backends.ceph:CephBackend",
+        "install python3-rados, python3-rbd, ceph-common, ceph-fuse and rbd-fuse",
+    ),
     "gluster": (
         "backends.gluster:GlusterBackend",
         "install the packages glusterfs-client and glusterfs-cli",

@@ -54,6 +54,15 @@ def make_owned_directory(path: Path, *, uid: int, gid: int, mode: int) -> None:
     sync_directory(path.parent)
 
 
+def write_secret(path: Path, content: bytes) -> None:
+    """Write a file that only we can read; what was there is replaced. Not durable."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, content)
+    finally:
+        os.close(descriptor)
+
+
 def write_once(path: Path, content: bytes, *, temporary: str) -> bool:
     """Make a file that is complete or absent. False: it was there already and is unchanged.
     `temporary`: a name in the same directory that nobody else uses."""

@@ -131,6 +131,12 @@ def numbers() -> list[int]:
     return sorted(int(entry) for entry in entries if in_use(int(entry)))
 
 
+def backed_by(file: Path) -> int | None:
+    """The number of the device that has this file, by the path this mount namespace has for it.
+    Neither the file nor its storage is asked."""
+    return next((number for number in numbers() if backing_file(number) == str(file)), None)
+
+
 @contextlib.contextmanager
 def opened(number: int, flags: int) -> Iterator[int]:
     """A descriptor of the device for the block; its node is made when it is missing."""

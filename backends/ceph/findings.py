@@ -1,0 +1,77 @@
+"""What `kedge doctor` says about a profile of `ceph`."""
+
+from collections.abc import Iterator, Sequence
+
+from backends.base import Finding, Level
+from backends.catalog import Catalog
+from backends.ceph.cluster import Cluster
+from backends.ceph.mounted import Mounted
+from backends.ceph.options import CephOptions
+from backends.errors import KedgeError
+
+_FULL = 0.85
+_LEVELS = {"HEALTH_OK": Level.OK, "HEALTH_WARN": Level.WARNING}
+
+
+def of(cluster: Cluster, catalog: Catalog[CephOptions], mounted: Mounted) -> Sequence[Finding]:
+    """Every finding; the first is whether the cluster can be reached at all."""
+    settings = cluster.settings
+    subject = f"cluster of {settings.monitors or settings.conf}"
+    try:
+        return [
+            Finding(Level.OK, subject, f"reached as client.{settings.client}"),
+            *_health(cluster, subject),
+            *_pool(cluster),
+            *_filesystem(cluster),
+            *_damaged(catalog),
+            *_dead(mounted),
+        ]
+    except KedgeError as error:
+        return [Finding(Level.ERROR, subject, str(error))]
+
+
+def _health(cluster: Cluster, subject: str) -> Iterator[Finding]:
+    answer = cluster.mon("health")
+    found = ", ".join(check["summary"]["message"] for check in answer["checks"].values())
+    level = _LEVELS.get(answer["status"], Level.ERROR)
+    advice = "" if level is Level.OK else "`ceph health detail` says more"
+    yield Finding(level, subject, f"{answer['status']}{': ' if found else ''}{found}", advice)
+
+
+def _pool(cluster: Cluster) -> Iterator[Finding]:
+    name = cluster.settings.pool
+    with cluster.pool():
+        pass
+    found = next((pool for pool in cluster.mon("df")["pools"] if pool["name"] == name), None)
+    used = float(found["stats"]["percent_used"]) if found else 0.0
+    if used > _FULL:
+        detail = f"{used:.0%} full; writers stop when it is full"
+        yield Finding(Level.WARNING, f"pool {name}", detail, "add storage or delete something")
+    else:
+        yield Finding(Level.OK, f"pool {name}", f"usable, {used:.0%} full")
+
+
+def _filesystem(cluster: Cluster) -> Iterator[Finding]:
+    name = cluster.settings.fs
+    if name is None:
+        return
+    try:
+        cluster.mgr("fs subvolumegroup ls", vol_name=name)
+        yield Finding(Level.OK, f"CephFS {name}", "usable")
+    except KedgeError as error:
+        advice = "the client needs `mgr 'allow module volumes rw'`, and the CephFS an active MDS"
+        yield Finding(Level.ERROR, f"CephFS {name}", str(error), advice)
+
+
+def _damaged(catalog: Catalog[CephOptions]) -> Iterator[Finding]:
+    for error in catalog.damaged():
+        advice = "upgrade kedge on this node, or restore the record from a backup"
+        yield Finding(Level.ERROR, "record", str(error), advice)
+
+
+def _dead(mounted: Mounted) -> Iterator[Finding]:
+    for attachment in mounted.all():
+        if not attachment.healthy:
+            detail = "mounted, but its client is dead or shut out of the cluster"
+            advice = "stop its containers and start them again"
+            yield Finding(Level.ERROR, f"volume {attachment.name}", detail, advice)

@@ -1,0 +1,106 @@
+"""What both layouts do for one volume, and what of it they share."""
+
+import zlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from backends.base import Attachment, Volume
+from backends.ceph.cluster import Cluster
+from backends.ceph.options import CephOptions, CephSettings
+from backends.ceph.sessions import Session, Sessions
+from backends.host import files
+from backends.host.locks import locked
+from backends.host.mountinfo import Mount
+from backends.options import Size
+from backends.tree.staging import Staging
+
+ROOT = "/data"
+"""What mountinfo shows as the root of every volume's mount: the file system's own root is never
+handed out, so that `lost+found` and snapshots are nobody's data."""
+_LOCK_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """One profile on one node."""
+
+    settings: CephSettings
+    cluster: Cluster
+    sessions: Sessions
+    staging: Staging
+    state: Path
+    node: str
+    profile: str
+
+    @property
+    def mark(self) -> str:
+        """Eight letters that tell this profile's devices from those of others on the machine."""
+        return f"{zlib.crc32(f'{self.profile} {self.state}'.encode()):08x}"
+
+    def directory(self, name: str) -> Path:
+        """A directory of this profile that is made when it is missing; secret."""
+        path = self.state / name
+        files.make_directory(path, 0o700)
+        return path
+
+    def locked(self, uuid: str) -> AbstractContextManager[None]:
+        """Nobody else on this machine attaches or detaches the volume during the block."""
+        return locked(self.directory("locks") / uuid, _LOCK_SECONDS)
+
+    def own(self, uuid: str) -> list[Session]:
+        """What this node has written down for the volume."""
+        return [one for one in self.sessions.of(uuid) if one.node == self.node]
+
+
+class Layout(Protocol):
+    """See also `backends.catalog.Data`."""
+
+    fresh: ClassVar[bool]
+    """Whether a fresh mount can cover a dead one; else the dead one has to go first."""
+
+    def make(self, volume: Volume[CephOptions]) -> None:
+        """Make the data, durable on return. There already: left untouched."""
+
+    def delete(self, volume: Volume[CephOptions]) -> None:
+        """Delete the data. Gone: does nothing."""
+
+    def where(self, volume: Volume[CephOptions]) -> str:
+        """Where the data lie, for people."""
+
+    def mount(
+        self, volume: Volume[CephOptions], target: Path, *, read_only: bool, epoch: int
+    ) -> None:
+        """Make the data appear at the mount point `target`, under the claim of this epoch (0:
+        none). Damaged when they are missing."""
+
+    def owner(self, mount: Mount) -> tuple[str, bool] | None:
+        """(uuid, healthy) when `mount` shows a volume of this profile. Never blocks for long,
+        never asks the cluster."""
+
+    def release(self, attachment: Attachment) -> None:
+        """Wait until the data are written and let the client go, when nothing here has the volume
+        mounted any more. InUse while something has."""
+
+    def tidy(self, uuid: str) -> None:
+        """Take away what a crash left of a client that had not yet written anything."""
+
+    def give_up(self, uuid: str) -> None:
+        """End a client of this node that the cluster has shut out, so that nobody waits for it
+        for ever. Unavailable when the cluster cannot be asked."""
+
+    def clients(self, uuid: str) -> list[Session]:
+        """Every client that may write the volume, but one of this node that is well. Those of
+        this node are what a crash left. Node `?`: the cluster knows it, and nobody wrote it
+        down."""
+
+    def shut_out(self, uuid: str, clients: Sequence[Session]) -> None:
+        """Make the cluster refuse everything to these clients, and strike them out."""
+
+    def grow(self, volume: Volume[CephOptions], size: Size, attachment: Attachment | None) -> bool:
+        """Make the data hold `size` bytes. False: the rest happens at the next mount."""
+
+    def carrier(self) -> str:
+        """What carries the data on this node, for people."""

@@ -1,0 +1,60 @@
+"""Records on RADOS against their contract."""
+
+import pytest
+
+from backends.ceph.cluster import Cluster
+from backends.ceph.options import CephSettings
+from backends.ceph.records import RadosRecords
+from backends.errors import Conflict, Damaged
+from backends.records import Records
+from backends.testing.records import RecordsContract
+
+pytestmark = pytest.mark.lab
+
+
+class TestRadosRecords(RecordsContract):
+    @pytest.fixture
+    def records(self, settings: CephSettings) -> Records:
+        self.settings = settings
+        return RadosRecords(Cluster(settings))
+
+    def reopen(self, records: Records) -> Records:
+        return RadosRecords(Cluster(self.settings))
+
+
+@pytest.fixture
+def cluster(settings: CephSettings) -> Cluster:
+    return Cluster(settings)
+
+
+def test_more_records_than_one_answer_holds(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backends.ceph.records._PAGE", 7)
+    records = RadosRecords(cluster)
+    wanted = {
+        f"volumes/v{number}": records.put(f"volumes/v{number}", b"", expected=None).version
+        for number in range(21)
+    }
+    assert records.stamps("volumes") == wanted
+    assert records.keys("volumes") == sorted(wanted)
+
+
+def test_the_empty_version_is_nobodys(cluster: Cluster) -> None:
+    """An absent entry compares as empty; a caller's empty version must not pass for it."""
+    records = RadosRecords(cluster)
+    with pytest.raises(Conflict):
+        records.put("volumes/db", b"", expected="")
+    assert records.get("volumes/db") is None
+
+
+def test_a_value_that_was_changed_is_damaged(cluster: Cluster) -> None:
+    records = RadosRecords(cluster)
+    record = records.put("volumes/db", b"one", expected=None)
+    with cluster.pool("kedge") as pool:
+        operation = pool.create_write_op()
+        pool.set_omap(operation, ("d.db",), (b"two",))
+        pool.operate_write_op(operation, "records.volumes")
+        pool.release_write_op(operation)
+    with pytest.raises(Damaged, match=record.version):
+        records.get("volumes/db")

@@ -1,0 +1,1 @@
+"""The backend `ceph` without a cluster."""

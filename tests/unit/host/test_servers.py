@@ -1,0 +1,34 @@
+"""FUSE servers are found by name and last argument, and by nothing that merely resembles them."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backends.host import servers
+
+PLACE = Path("86399.25")
+"""What `sleep` takes for a time stands for a mount point."""
+
+
+@pytest.fixture
+def server() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "0", str(PLACE)]) as process:
+        yield process
+        process.kill()
+
+
+def test_it_is_found_waited_for_and_ended(server: subprocess.Popen[bytes]) -> None:
+    assert servers.serving("sleep", PLACE) == [server.pid]
+    assert servers.serving("mount", PLACE) == []
+    assert servers.serving("sleep", Path("0")) == []
+    assert not servers.ended("sleep", PLACE, 0.05)
+    assert servers.kill("sleep", PLACE)
+    assert servers.ended("sleep", PLACE, 0.05)
+    assert server.wait(5) == -9
+
+
+def test_nothing_to_end(server: subprocess.Popen[bytes]) -> None:
+    assert servers.kill("sleep", Path("86399.5"))
+    assert server.poll() is None
