@@ -22,7 +22,7 @@ import click
 
 import backends
 from backends.base import Backend, Context
-from backends.errors import Invalid, InvalidOptions, KedgeError
+from backends.errors import HostError, Invalid, InvalidOptions, KedgeError
 from backends.options import OptionHelp, describe, parse
 from driver import cli
 
@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from driver.ownership import Ownership
 
 from driver.settings import HOST, MANAGED, Paths, Settings, load, relocated
+
+TRY_AGAIN = 30.0
+"""Seconds until a service that could not be put together is tried again."""
+HANDOVER = 15.0
+"""Seconds in which the service before this one may finish what it is doing."""
 
 
 def main() -> None:
@@ -49,30 +54,56 @@ def serve(managed: bool) -> None:
     from driver.server import Server, prepare  # gunicorn: not for every `kedge ls`
 
     paths = _paths(managed)
-    prepare([paths.socket, paths.admin_socket], inherited="LISTEN_FDS" in os.environ)
+    try:
+        prepare([paths.socket, paths.admin_socket], inherited="LISTEN_FDS" in os.environ)
+    except OSError as error:
+        sys.exit(f"kedge: {error}")
     sys.argv = sys.argv[:1]  # gunicorn must not read ours
     Server(paths.socket, paths.admin_socket, lambda: compose(paths)).run()
 
 
 def compose(paths: Paths) -> tuple[WSGIApplication, WSGIApplication]:
-    """Put the service together and start its keeper; in the worker process, after the fork."""
+    """Put the service together and start its keeper; in the worker process, after the fork. What
+    cannot be put together is a service that says why, and that is tried again."""
+    from driver import broken, server
+
+    say = logging.getLogger(__name__)
+    try:
+        return _service(_settings(paths))
+    except KedgeError as error:
+        problem = str(error)
+    except Exception:
+        say.exception("kedge cannot start by a fault of its own")
+        problem = "kedge cannot start by a fault of its own; its log has the details"
+    say.error("%s (tried again in %.0f s)", problem, TRY_AGAIN)
+    server.renew_in(TRY_AGAIN)
+    return broken.app(problem), broken.operator_app(problem)
+
+
+def _settings(paths: Paths) -> Settings:
+    from driver import log
+
+    level = "info"
+    try:
+        settings = load(paths, os.environ, _hostname())
+        level = settings.log_level
+        return settings
+    finally:
+        log.set_up(level)
+
+
+def _service(settings: Settings) -> tuple[WSGIApplication, WSGIApplication]:
     from backends.host.outside import Outside
-    from driver import admin, broken, docker, log
+    from driver import admin, docker, exclusive
     from driver.doctor import Doctor
     from driver.guard import Guards
     from driver.keeper import Keeper, Pace
     from driver.ledger import Ledger
     from driver.volumes import Volumes
 
-    try:
-        settings = load(paths, os.environ, _hostname())
-        log.set_up(settings.log_level)
-        made = open_backends(settings)
-    except KedgeError as problem:
-        log.set_up("info")
-        logging.getLogger(__name__).error("%s", problem)
-        return broken.app(str(problem)), broken.operator_app(str(problem))
-    settings.paths.mounts.mkdir(parents=True, exist_ok=True)
+    made = open_backends(settings)
+    exclusive.hold(settings.paths.state / "service.lock", HANDOVER, time.sleep)
+    _make(settings.paths.mounts)
     ledger = Ledger(settings.paths.state / "ledger.db")
     owners = {name: _ownership(settings, name, backend) for name, backend in made.items()}
     volumes = Volumes(
@@ -110,6 +141,13 @@ def _ownership(settings: Settings, profile: str, backend: Backend[Any, Any]) -> 
         own=sessions.own,
         remember=sessions.remember,
     )
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HostError(f"{error}; make its place writable") from error
 
 
 def open_backends(settings: Settings) -> dict[str, Backend[Any, Any]]:

@@ -41,6 +41,8 @@ def app(volumes: Volumes, doctor: Doctor) -> Flask:
     for method, rule, answer in routes:
         flask.add_url_rule(rule, f"{method} {rule}", answer, methods=[method])
     flask.register_error_handler(KedgeError, _refused)
+    flask.register_error_handler(404, _unknown)
+    flask.register_error_handler(405, _unknown)
     flask.register_error_handler(500, _fault)
     return flask
 
@@ -145,6 +147,10 @@ def _field(key: str) -> str:
 
 def _refused(error: KedgeError) -> tuple[dict[str, str], int]:
     return {"error": str(error), "code": error.code}, 409
+
+
+def _unknown(_: Exception) -> tuple[dict[str, str], int]:
+    return {"error": f"there is no {request.method} {request.path}", "code": "invalid"}, 404
 
 
 def _fault(error: Exception) -> tuple[dict[str, str], int]:

@@ -36,7 +36,7 @@ class Client:
             connection.request(method, target, body=json.dumps(fields) if fields else None)
             response = connection.getresponse()
             body = response.read()
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise Unreachable(
                 f"no kedge service answers on {self._path} ({error}); is it running?"
             ) from None

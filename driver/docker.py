@@ -15,6 +15,7 @@ from socket import SO_PEERCRED, SOL_SOCKET
 from typing import Any
 
 from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
 
 from backends.errors import Invalid, KedgeError, NotFound
 from driver.status import View
@@ -23,6 +24,10 @@ from driver.wire import MAX_BODY, Request, decode
 
 log = logging.getLogger(__name__)
 Reply = dict[str, Any]
+
+
+PREVENTABLE = frozenset({"VolumeDriver.Create", "VolumeDriver.Remove", "VolumeDriver.Mount"})
+"""Not begun when nobody waits for the answer. An Unmount is always carried out."""
 
 
 class Hangup(Exception):
@@ -57,6 +62,8 @@ def _guarded(method: str, answer: Callable[[], Reply]) -> Callable[[], Reply]:
 
     def guarded() -> Reply:
         try:
+            if method in PREVENTABLE and _caller_is_gone():
+                raise Hangup  # it waited in line for too long; the engine has said it failed
             return answer()
         except Hangup:
             raise
@@ -71,7 +78,14 @@ def _guarded(method: str, answer: Callable[[], Reply]) -> Callable[[], Reply]:
 
 
 def _body(*, needs_id: bool = False) -> Request:
-    return decode(request.stream.read(MAX_BODY + 1), needs_id=needs_id)
+    return decode(_read(), needs_id=needs_id)
+
+
+def _read() -> bytes:
+    try:
+        return request.stream.read(MAX_BODY + 1)
+    except (OSError, HTTPException) as error:
+        raise Invalid(f"the request broke off ({error})") from error
 
 
 def _capabilities(volumes: Volumes) -> Reply:
@@ -104,13 +118,16 @@ def _unmount(volumes: Volumes, asked: Request) -> Reply:
 
 
 def _path(volumes: Volumes, asked: Request) -> Reply:
-    return {"Mountpoint": volumes.get(asked.name).mountpoint, "Err": ""}
+    mountpoint = volumes.get(asked.name).mountpoint
+    if not mountpoint:  # an empty path would be taken for the plugin's own root
+        raise NotFound(f"volume {asked.name} is not mounted on this node")
+    return {"Mountpoint": mountpoint, "Err": ""}
 
 
 def _get(volumes: Volumes) -> Reply:
     try:
         asked = _body()
-    except Invalid as error:
+    except Exception as error:
         log.warning("Get without a name (%s); connection closed", error)
         raise Hangup from None
     try:
@@ -125,7 +142,7 @@ def _get(volumes: Volumes) -> Reply:
 
 
 def _list(volumes: Volumes) -> Reply:
-    request.stream.read(MAX_BODY)
+    _read()
     return {"Volumes": [_brief(view) for view in volumes.list()], "Err": ""}
 
 

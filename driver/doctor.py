@@ -7,9 +7,11 @@ mounts, devices and settings that it works with.
 import os
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from backends.base import Finding, Level
+from backends.base import Backend, Finding, Level
 from backends.errors import KedgeError
 from driver.ledger import Ledger
 from driver.lifecycle import State
@@ -66,7 +68,8 @@ class Doctor:
 
     def _mount_directory(self) -> Iterator[Finding]:
         mounts = self._volumes.settings.paths.mounts
-        shared = mount_is_shared(Path("/proc/self/mountinfo").read_text(), mounts)
+        mountinfo = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+        shared = mount_is_shared(mountinfo, mounts.resolve())
         if shared:
             yield Finding(Level.OK, "mount propagation", f"{mounts} is shared")
         else:
@@ -78,7 +81,14 @@ class Doctor:
             )
 
     def _remembered(self) -> Iterator[Finding]:
-        if aside := self._ledger.set_aside:
+        if trouble := self._ledger.trouble:
+            yield Finding(
+                Level.ERROR,
+                "ledger",
+                trouble,
+                "until then volumes are unmounted but not mounted",
+            )
+        elif aside := self._ledger.set_aside:
             yield Finding(
                 Level.WARNING,
                 "ledger",
@@ -91,14 +101,13 @@ class Doctor:
     def _profiles(self) -> Iterator[Finding]:
         for profile, backend in self._volumes.backends.items():
             try:
-                backend.volumes()
+                yield from self._volumes.bounded(
+                    f"examining {profile}", partial(_examined, profile, backend)
+                )
             except KedgeError as error:
                 yield Finding(
                     Level.ERROR, f"profile {profile}", str(error), "make the storage reachable"
                 )
-                continue
-            yield Finding(Level.OK, f"profile {profile}", "reachable")
-            yield from backend.findings()
 
     def _stale_mounts(self) -> Iterator[Finding]:
         for promise in self._volumes.ledger.promises().values():
@@ -142,10 +151,15 @@ def mount_is_shared(mountinfo: str, path: Path) -> bool:
     best, shared = "", False
     for line in mountinfo.splitlines():
         fields = line.split()
-        point = fields[4].encode().decode("unicode_escape")
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
         if Path(point) in (path, *path.parents) and len(point) >= len(best):
             best, shared = point, any(field.startswith("shared:") for field in fields[6:])
     return shared
+
+
+def _examined(profile: str, backend: Backend[Any, Any], _: object) -> list[Finding]:
+    backend.volumes()
+    return [Finding(Level.OK, f"profile {profile}", "reachable"), *backend.findings()]
 
 
 def _listed(directory: Path) -> Iterable[str]:

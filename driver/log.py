@@ -6,25 +6,36 @@ lines are capped far below that, and written by a thread of their own from a bou
 nobody reads, lines are dropped and counted, and the service goes on.
 """
 
+import atexit
 import logging
-import logging.handlers
+import os
 import queue
-import sys
-from typing import TextIO
+import select
+import threading
 
 MAX_LINE = 8 * 1024
 MAX_QUEUED = 4096
+LAST_WORDS = 0.5
+"""Seconds that the end of the process waits for lines to be read."""
+
+_FOREIGN = ("gunicorn.error", "gunicorn.access")
+"""Loggers that come with handlers of their own, which would block."""
 
 
-def set_up(level: str, out: TextIO = sys.stdout, err: TextIO = sys.stderr) -> None:
-    """Send every logger's lines to `out` and `err`. Call once per process, after any fork."""
-    handler = _Bounded(queue.Queue(MAX_QUEUED))
-    handler.setFormatter(_Capped("%(levelname)s %(name)s: %(message)s"))
+def set_up(level: str, out: int = 1, err: int = 2) -> None:
+    """Send every logger's lines to the files `out` and `err`. Call once per process, after any
+    fork."""
+    handler = Queued(out, err)
+    handler.setFormatter(Capped("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.handlers.QueueListener(handler.queue, _Split(handler, out, err)).start()
+    for name in _FOREIGN:
+        foreign = logging.getLogger(name)
+        foreign.handlers.clear()
+        foreign.propagate = True
+    atexit.register(handler.flush)
 
 
-class _Capped(logging.Formatter):
+class Capped(logging.Formatter):
     """One record, one line, at most MAX_LINE characters."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -34,36 +45,71 @@ class _Capped(logging.Formatter):
         return line
 
 
-class _Bounded(logging.handlers.QueueHandler):
-    """Drops instead of waiting when the queue is full."""
+class Queued(logging.Handler):
+    """Writes from a thread of its own; drops and counts when that one cannot write."""
 
-    dropped = 0
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        try:
-            self.queue.put_nowait(record)
-        except queue.Full:
-            self.dropped += 1
-
-
-class _Split(logging.Handler):
-    """Writes a line to the stream of its level."""
-
-    def __init__(self, source: _Bounded, out: TextIO, err: TextIO) -> None:
+    def __init__(self, out: int, err: int) -> None:
         super().__init__()
-        self._source, self._out, self._err = source, out, err
+        self._files = {False: out, True: err}
+        self._lines: queue.Queue[tuple[bool, str] | threading.Event] = queue.Queue(MAX_QUEUED)
+        self._dropped = 0
+        threading.Thread(target=self._work, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Called with this handler's lock held, so the count is exact."""
         try:
-            if count := self._source.dropped:
-                self._source.dropped = 0
-                self._write(self._err, f"WARNING log: {count} lines dropped: nobody read them")
-            stream = self._err if record.levelno >= logging.WARNING else self._out
-            self._write(stream, record.getMessage())
-        except (OSError, ValueError):
-            return  # the reader is gone: nothing can be said, and nothing may stop for it
+            line = self.format(record)
+        except Exception as fault:
+            line = f"ERROR log: a line of {record.name} cannot be formatted: {fault!r}"
+        try:
+            if self._dropped:
+                lost = f"WARNING log: {self._dropped} lines dropped: nobody read them"
+                self._lines.put_nowait((True, lost))
+                self._dropped = 0
+            self._lines.put_nowait((record.levelno >= logging.WARNING, line))
+        except queue.Full:
+            self._dropped += 1
 
-    @staticmethod
-    def _write(stream: TextIO, line: str) -> None:
-        stream.write(line + "\n")
-        stream.flush()
+    def flush(self) -> None:
+        """Wait for the lines so far, but not for a reader that does not come."""
+        written = threading.Event()
+        try:
+            self._lines.put_nowait(written)
+        except queue.Full:
+            return
+        written.wait(LAST_WORDS)
+
+    def _work(self) -> None:
+        while True:
+            item = self._lines.get()
+            if isinstance(item, threading.Event):
+                item.set()
+            else:
+                is_bad, line = item
+                _write(self._files[is_bad], line)
+
+
+class Brief(logging.Handler):
+    """For a process that must not start threads: writes a line if that can be done at once, cut
+    to what a pipe takes whole, and else drops it."""
+
+    def __init__(self, err: int = 2) -> None:
+        super().__init__()
+        self._err = err
+        self.setFormatter(Capped("%(levelname)s %(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See the class."""
+        line = self.format(record)[: select.PIPE_BUF // 4]
+        if select.select([], [self._err], [], 0)[1]:
+            _write(self._err, line)
+
+
+def _write(file: int, line: str) -> None:
+    """Unbuffered: a thread that is stuck here holds no lock that the process needs to end."""
+    rest = (line + "\n").encode(errors="backslashreplace")
+    try:
+        while rest:
+            rest = rest[os.write(file, rest) :]
+    except OSError:
+        return  # the reader is gone: nothing can be said, and nothing may stop for it

@@ -13,6 +13,7 @@ from backends.errors import Invalid
 
 MAX_BODY = 1024 * 1024
 MAX_ID = 256
+MAX_OPTIONS = 100
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ def _options(raw: object) -> tuple[tuple[str, str], ...]:
         return ()
     if not isinstance(raw, dict):
         raise Invalid("Opts is not an object of text values")
+    if len(raw) > MAX_OPTIONS:
+        raise Invalid(f"the request has {len(raw)} options; at most {MAX_OPTIONS} are read")
     for key, value in raw.items():
         if not isinstance(value, str):
             raise Invalid(f"option {key[:60]!r} is not text")
