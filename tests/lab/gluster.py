@@ -158,6 +158,15 @@ class Pool:
         """`gluster volume set`."""
         self.gluster("volume", "set", volume, option, value)
 
+    def wait_node(self, node: Node) -> None:
+        """Until a node that was started sees every other one that is up."""
+        up = sum(other.up for other in self.nodes)
+
+        def connected() -> bool:
+            return node.gluster("pool", "list").count("Connected") >= up
+
+        wait_for(connected, f"node {node.address} has joined")
+
     def wait_online(self, volume: str) -> None:
         """Until every brick and self-heal daemon of the nodes that are up is online."""
         up = sum(node.up for node in self.nodes)
@@ -173,7 +182,7 @@ class Pool:
             report = self.heal_info(volume)
             return report.count("Number of entries: 0") == report.count("Brick ") == len(self.nodes)
 
-        self.gluster("volume", "heal", volume)
+        wait_for(lambda: bool(self.gluster("volume", "heal", volume)), "healing can be asked for")
         wait_for(healed, f"volume {volume} is healed", seconds=seconds)
 
     def heal_info(self, volume: str) -> str:

@@ -1,0 +1,220 @@
+"""What breaks in a pool, while a volume is written."""
+
+import hashlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import pytest
+
+from backends.base import Attachment, Volume
+from backends.errors import KedgeError, Unavailable
+from backends.gluster import GlusterBackend
+from backends.gluster.options import GlusterOptions
+from tests.gluster.conftest import VOLUME, Open
+from tests.gluster.test_fencing import attach, make
+from tests.gluster.writing import Writer
+from tests.lab.gluster import Pool
+
+pytestmark = pytest.mark.lab
+
+PATIENCE = 3.0
+T = TypeVar("T")
+
+
+@pytest.fixture(autouse=True)
+def _whole_again(pool: Pool) -> Iterator[None]:
+    """Every test leaves the pool whole and healed."""
+    yield
+    for node in pool.nodes:
+        if not node.up:
+            node.start()
+    for node in pool.nodes:
+        pool.wait_node(node)
+    pool.wait_online(VOLUME)
+    pool.wait_healed(VOLUME)
+
+
+def copies(pool: Pool, backend: GlusterBackend, volume: Volume[GlusterOptions]) -> set[str]:
+    """The different contents that the bricks have of the file `lines`."""
+    path = f"{backend.settings.subdirectory}/volumes/{volume.uuid}/data/lines"
+    files = [pool.brick(number, VOLUME, path) for number in range(3)]
+    return {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+@contextmanager
+def frozen(pool: Pool) -> Iterator[None]:
+    """No brick moves during the block: what a hung storage network looks like."""
+    for node in pool.nodes:
+        node.signal_bricks(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for node in pool.nodes:
+            node.signal_bricks(signal.SIGCONT)
+
+
+def timed(act: Callable[[], object]) -> tuple[float, KedgeError | None]:
+    """Seconds that a call took, and what it raised."""
+    begun = time.monotonic()
+    try:
+        act()
+    except KedgeError as error:
+        return time.monotonic() - begun, error
+    return time.monotonic() - begun, None
+
+
+def eventually(act: Callable[[], T], *, seconds: float = 20) -> T:
+    """What a call gives once the clients have found the pool again."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return act()
+        except (KedgeError, OSError):
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.1)
+
+
+def text_of(attachment: Attachment) -> str:
+    """What the writer wrote, as a client reads it."""
+    return (attachment.target / "lines").read_text()
+
+
+def test_a_node_dies_and_comes_back_during_a_write_run(open_node: Open, pool: Pool) -> None:
+    a = open_node()
+    volume = make(a)
+    attachment = attach(a, volume)
+    with Writer(attachment.target / "lines", pause=0.01) as writer:
+        writer.wait_for(30)
+        pool.nodes[1].kill()
+        writer.wait_for(100)
+        pool.nodes[1].start()
+        pool.wait_node(pool.nodes[1])
+        pool.wait_online(VOLUME)
+        writer.wait_for(50)
+        assert not writer.error()
+        assert writer.longest() < 8
+        acknowledged = writer.acknowledged()
+    lines = text_of(attachment).splitlines()
+    assert lines == [f"{number:09}" for number in range(len(lines))]
+    assert len(lines) >= acknowledged
+    pool.wait_healed(VOLUME)
+    assert len(copies(pool, a, volume)) == 1
+    a.detach(attachment)
+
+
+def test_a_volume_made_while_a_node_was_away_outlives_its_return(
+    open_node: Open, pool: Pool
+) -> None:
+    """A client of a subdirectory would end itself when the brick without it comes back."""
+    a = open_node()
+    a.volumes()
+    pool.nodes[2].kill()
+    volume = make(a)
+    attachment = attach(a, volume)
+    with Writer(attachment.target / "lines", pause=0.01) as writer:
+        writer.wait_for(10)
+        pool.nodes[2].start()
+        pool.wait_node(pool.nodes[2])
+        pool.wait_online(VOLUME)
+        writer.wait_for(100)
+        assert [one.healthy for one in a.attachments()] == [True]
+    a.detach(attachment)
+
+
+def test_the_first_server_of_the_list_is_dead(open_node: Open, pool: Pool) -> None:
+    first = open_node("first")
+    volume = make(first)
+    pool.nodes[0].kill()
+    a = open_node("a")
+    took, error = timed(lambda: a.get("db"))
+    assert error is None
+    assert took < 15
+    attachment = attach(a, volume)
+    (attachment.target / "f").write_text("written without it")
+    a.detach(attachment)
+
+
+def test_two_of_three_nodes_are_lost(open_node: Open, pool: Pool) -> None:
+    """No majority: no writing and no reading, said clearly and in time; after that, as before."""
+    a = open_node(patience=PATIENCE)
+    volume = make(a)
+    attachment = attach(a, volume)
+    with Writer(attachment.target / "lines", pause=0.01) as writer:
+        writer.wait_for(10)
+        pool.nodes[1].kill()
+        pool.nodes[2].kill()
+        writer.wait_failed(seconds=15)
+        acknowledged = writer.acknowledged()
+    took, error = timed(lambda: a.get("db"))
+    assert isinstance(error, Unavailable)
+    assert took < 3 * PATIENCE
+    took, error = timed(lambda: make(a))
+    assert isinstance(error, Unavailable)
+    assert took < 3 * PATIENCE
+    took, error = timed(a.attachments)
+    assert error is None
+    assert took < 1
+    assert [one.healthy for one in a.attachments()] == [True]
+    for node in pool.nodes[1:]:
+        node.start()
+    for node in pool.nodes:
+        pool.wait_node(node)
+    pool.wait_online(VOLUME)
+    eventually(lambda: (attachment.target / "more").write_text("on the same mount"))
+    assert len(text_of(attachment).splitlines()) >= acknowledged
+    assert eventually(lambda: a.get("db")) == volume
+    a.detach(attachment)
+
+
+def test_every_brick_hangs(open_node: Open, pool: Pool) -> None:
+    """Nothing hangs with them beyond the profile's patience."""
+    a = open_node(patience=PATIENCE)
+    volume = make(a)
+    attachment = attach(a, volume)
+    with frozen(pool):
+        for verb in (lambda: a.get("db"), a.volumes, lambda: make(a), lambda: attach(a, volume)):
+            took, error = timed(verb)
+            assert isinstance(error, Unavailable), error
+            assert took < 3 * PATIENCE
+        took, error = timed(a.attachments)
+        assert error is None
+        assert took < 1
+        took, error = timed(lambda: a.cut_off(attachment))
+        assert error is None
+        assert took < 3
+    pool.wait_online(VOLUME)
+    a.detach(eventually(lambda: attach(a, volume)))
+
+
+def test_an_attempt_to_split_the_data_fails(open_node: Open, pool: Pool) -> None:
+    """One node misses a write and is then alone: it may neither take one nor show the old."""
+    a = open_node(patience=PATIENCE)
+    volume = make(a)
+    attachment = attach(a, volume)
+    lines = attachment.target / "lines"
+    lines.write_text("first")
+    pool.nodes[0].kill()
+    lines.write_text("second")
+    with lines.open() as file:
+        assert file.read() == "second"
+    pool.nodes[1].kill()
+    pool.nodes[2].kill()
+    pool.nodes[0].start()
+    time.sleep(5)
+    for attempt in (lambda: lines.write_text("third"), lines.read_text):
+        with pytest.raises(OSError, match=r"not connected|Read-only|Input/output"):
+            attempt()
+    for node in pool.nodes[1:]:
+        node.start()
+    for node in pool.nodes:
+        pool.wait_node(node)
+    pool.wait_online(VOLUME)
+    pool.wait_healed(VOLUME)
+    assert "in split-brain: 0" in pool.gluster("volume", "heal", VOLUME, "info", "split-brain")
+    assert eventually(lines.read_text) == "second"
+    assert len(copies(pool, a, volume)) == 1
+    a.detach(attachment)

@@ -1,0 +1,119 @@
+"""What a person may write into a `gluster` profile, and what the doctor makes of a pool."""
+
+import threading
+
+import pytest
+
+from backends.base import Finding, Level
+from backends.errors import InvalidOptions, Unavailable
+from backends.gluster import doctor, pool
+from backends.gluster.bounded import bounded
+from backends.gluster.options import GlusterOptions, GlusterSettings
+from backends.options import parse, to_strings
+
+GOOD = {"servers": "gfs1, 10.0.0.2", "volume": "r3"}
+INFO = """
+Volume Name: r3
+Type: {type}
+Volume ID: 2a6f0468-90e6-4209-b9f9-c19ae64c85c9
+Status: {status}
+Snapshot Count: 0
+Number of Bricks: {bricks}
+Transport-type: tcp
+Bricks:
+Brick1: 127.1.1.1:/bricks/r3
+Options Reconfigured:
+{options}
+"""
+SOUND = "network.ping-timeout: 10\n" + "\n".join(f"{k}: {v}" for k, v in doctor.WANTED.items())
+
+
+def settings(**changed: str) -> GlusterSettings:
+    return parse(GlusterSettings, GOOD | changed, subject="profile pool")
+
+
+def findings(
+    options: str = SOUND,
+    *,
+    kind: str = "Replicate",
+    bricks: str = "1 x 3 = 3",
+    status: str = "Started",
+) -> list[Finding]:
+    facts = pool.read(INFO.format(type=kind, status=status, bricks=bricks, options=options))
+    return list(doctor.findings("r3", facts, "pool"))
+
+
+def test_settings_are_read_and_shown() -> None:
+    read = settings(mount_options="acl, attribute-timeout=5")
+    assert read.servers == ("gfs1", "10.0.0.2")
+    assert read.mount_options == ("acl", "attribute-timeout=5")
+    assert parse(GlusterSettings, to_strings(read), subject="again") == read
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("servers", ""),
+        ("servers", "gfs1,,gfs2"),
+        ("servers", "-o"),
+        ("servers", "gfs1 --log-file=/etc/passwd"),
+        ("volume", "r3/../x"),
+        ("volume", "--help"),
+        ("subdirectory", "/"),
+        ("subdirectory", "../x"),
+        ("subdirectory", "a/../b"),
+        ("mount_options", "client-pid=-5"),
+        ("mount_options", "log-file=/etc/passwd"),
+        ("mount_options", "log-level=a b"),
+        ("patience", "60"),
+    ],
+)
+def test_what_would_reach_a_command_line_is_checked(name: str, value: str) -> None:
+    with pytest.raises(InvalidOptions, match=name):
+        settings(**{name: value})
+
+
+def test_a_directory_may_have_a_size() -> None:
+    raw = {"layout": "directory", "size": "1G"}
+    assert to_strings(parse(GlusterOptions, raw, subject="volume"))["size"] == "1G"
+
+
+def test_a_sound_pool_has_one_good_finding() -> None:
+    assert [found.level for found in findings()] == [Level.OK]
+
+
+def test_a_pool_as_it_comes_names_every_option_and_the_command() -> None:
+    text = " ".join(found.detail + found.advice for found in findings("nfs.disable: on"))
+    assert "gluster volume set r3 network.ping-timeout 10" in text
+    assert all(f"{key} {value}" in text for key, value in doctor.WANTED.items())
+
+
+@pytest.mark.parametrize(
+    ("changed", "level", "word"),
+    [
+        ({"status": "Stopped"}, Level.ERROR, "not started"),
+        ({"kind": "Distribute", "bricks": "3"}, Level.WARNING, "one copy"),
+        ({"bricks": "1 x 2 = 2"}, Level.WARNING, "two copies"),
+        ({"options": SOUND + "\ncluster.quorum-type: none"}, Level.ERROR, "quorum-type"),
+        ({"options": SOUND + "\nfeatures.quota: on"}, Level.WARNING, "soft-timeout"),
+    ],
+)
+def test_what_is_wrong_with_a_pool_is_said(
+    changed: dict[str, str], level: Level, word: str
+) -> None:
+    arguments = dict(changed)
+    bad = findings(arguments.pop("options", SOUND), **arguments)
+    assert any(found.level is level and word in found.detail for found in bad)
+
+
+def test_an_arbiter_counts_as_a_third_copy() -> None:
+    assert len(findings(bricks="1 x (2 + 1) = 3")) == 1
+
+
+def test_a_question_that_takes_too_long_is_unavailable() -> None:
+
+    with pytest.raises(Unavailable, match="does not answer within 0"):
+        bounded("the pool", 0.05, lambda: threading.Event().wait(0.5))
+    with pytest.raises(ZeroDivisionError):
+        bounded("the pool", 5, lambda: 1 / 0)
+    assert bounded("the pool", 5, lambda: None) is None
