@@ -22,6 +22,7 @@ from backends.host.pidfile import Daemon
 from backends.host.waiting import wait_until
 
 TYPE = "fuse.glusterfs"
+_PROGRAM = "glusterfs"
 _WORDS = 400
 
 
@@ -55,7 +56,7 @@ class Client:
     @property
     def daemon(self) -> Daemon:
         """The process."""
-        return Daemon(self._beside("pid"), self._where)
+        return Daemon(self._beside("pid"), _PROGRAM, self._where)
 
     def mount(self, table: Sequence[mountinfo.Mount] | None = None) -> mountinfo.Mount | None:
         """What is mounted at `point`, of whatever make; now, unless a table is given."""
@@ -106,7 +107,7 @@ class Client:
 
     def _run(self) -> None:
         servers = [f"--volfile-server={server}" for server in self.export.servers]
-        command = ["glusterfs", *servers, f"--volfile-id=/{self.export.volume}"]
+        command = [_PROGRAM, *servers, f"--volfile-id=/{self.export.volume}"]
         command += [f"--pid-file={self._beside('pid')}", f"--log-file={self._beside('log')}"]
         if not any(option.startswith("--log-level=") for option in self.options):
             command.append("--log-level=WARNING")

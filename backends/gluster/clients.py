@@ -55,8 +55,8 @@ class Clients:
                 client.stop()
 
     def cut_off(self, uuid: str) -> None:
-        """Stop every writer of a volume on this machine; see SelfFencing. Clients that this node
-        has lost sight of are found by their mounts, and by the devices of their images."""
+        """Stop every writer of a volume on this machine; see SelfFencing. Clients whose mount or
+        process this node has lost sight of are found by what is left of them."""
         client = self.client(uuid)
         client.cut_off()
         devices = {
@@ -64,10 +64,6 @@ class Clients:
             for mount in mountinfo.read()
             if self.export.shown_by(mount) and mount.root == f"/{self.home}/{uuid}/data"
         }
-        images = [
-            loop.status(n) for n in loop.numbers() if self.image_at(loop.backing_file(n)) == uuid
-        ]
-        devices |= {_device(s) for s in images if s is not None and s.file != loop.DEAD}
         for device in devices:
             fusectl.abort(device)
 
@@ -85,18 +81,17 @@ class Clients:
 
         return owner
 
-    def current(self, uuid: str, file: tuple[int, int]) -> bool:
-        """Told without asking the pool: an image is never replaced by another."""
-        client = self.client(uuid)
-        mount = client.mount()
-        device = f"{os.major(file[0])}:{os.minor(file[0])}"
-        return mount is not None and mount.device == device and client.usable()
-
-    def image_at(self, path: str) -> str | None:
-        """Seen through the client of the volume, or from the root of one that was unmounted."""
-        inside = re.sub(rf"^{re.escape(str(self.points))}/[a-zA-Z0-9-]+", "", path)
-        found = re.fullmatch(rf"/{re.escape(self.home)}/([a-zA-Z0-9-]+)/image", inside)
-        return found[1] if found else None
+    def image_owner(self, number: int) -> Owner | None:
+        """Told by the kernel alone. While the client through which a device was made is mounted,
+        the path of its file begins there; afterwards, at that client's own root."""
+        path = loop.backing_file(number)
+        points = os.path.realpath(self.points)
+        inside = rf"/{re.escape(self.home)}/([a-zA-Z0-9-]+)/image"
+        found = re.fullmatch(rf"({re.escape(points)}/[a-zA-Z0-9-]+)?{inside}", path)
+        if found is None:
+            return None
+        uuid = found[2]
+        return uuid, found[1] == f"{points}/{uuid}" and self.client(uuid).usable()
 
     def refuse_use(self, uuid: str) -> None:
         with self._locked(uuid):
@@ -119,11 +114,7 @@ class Clients:
         for mount in table:
             if mount.device == own.device and mount.id != own.id:
                 yield f"mounted at {mount.point}"
+        below = f"{os.path.realpath(self.points)}/{client.point.name}/"
         for number in loop.numbers():
-            if Path(loop.backing_file(number)).is_relative_to(client.point):
+            if loop.backing_file(number).startswith(below):
                 yield f"in use as /dev/loop{number}"
-
-
-def _device(status: loop.Status) -> str:
-    """major:minor of the file system that holds the device's file."""
-    return f"{os.major(status.file[0])}:{os.minor(status.file[0])}"

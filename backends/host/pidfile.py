@@ -20,16 +20,27 @@ class Daemon:
     counts only if its command line names `mark`, something only this one was given."""
 
     pid_file: Path
+    program: str
     mark: str
 
     def pid(self) -> int | None:
-        """The live process; None when it has ended (a zombie has)."""
+        """The live process; None when it has ended (a zombie has). Without its file it is looked
+        for among all processes."""
         try:
             pid = int(self.pid_file.read_text())
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except FileNotFoundError:
+            numbers = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+            return next((number for number in numbers if self._is(number)), None)
         except (OSError, ValueError):
             return None
-        return pid if os.fsencode(self.mark) in words else None
+        return pid if self._is(pid) else None
+
+    def _is(self, pid: int) -> bool:
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        return words[0] == self.program.encode() and os.fsencode(self.mark) in words
 
     def alive(self) -> bool:
         """Whether it runs, or is stopped by a signal."""

@@ -84,7 +84,7 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
         self._catalog = Catalog(
             self._records, self.Options, self._data, now=utc_now, settle=_settled
         )
-        self._mounted = Mounted(self.store, self.source, self._staging, self._image, context.mounts)
+        self._mounted = Mounted(self.source, self._staging, self._image, context.mounts)
         self._opening = threading.Lock()
         self._opened = False
 

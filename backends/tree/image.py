@@ -21,7 +21,7 @@ from backends.host.filesystems import BlockFileSystem, FileSystem, driver_of
 from backends.host.locks import locked
 from backends.tree.options import TreeOptions
 from backends.tree.room import require_room
-from backends.tree.source import Source, opened
+from backends.tree.source import Owner, Source, label, opened
 from backends.tree.staging import Staging
 from backends.tree.store import Store
 
@@ -29,11 +29,6 @@ ROOT = "/data"
 """What mountinfo shows as the root of a volume's mount."""
 _LOCK_SECONDS = 10.0
 _RELEASE_SECONDS = 5.0
-
-
-def label(uuid: str, store: str) -> str:
-    """What `losetup` shows for a volume's device; at most 63 bytes."""
-    return f"kedge:{uuid}:{store[:8]}"
 
 
 @dataclass(frozen=True)
@@ -76,37 +71,20 @@ class ImageLayout:
                 self.staging.make_read_only(stage)
             mounts.bind(stage / "data", target)
 
-    def owner(self, mount: mountinfo.Mount, identity: str) -> tuple[str, bool] | None:
-        """(uuid, healthy) when `mount` shows a volume of the store with this identity."""
+    def owner(self, mount: mountinfo.Mount) -> Owner | None:
+        """(uuid, healthy) when `mount` shows a volume of this store. A file system that met an
+        error stops writing and says so in its options."""
         number = loop.number_of(mount.device)
         if number is None or mount.root != ROOT:
             return None
-        if self.source.image_at(loop.backing_file(number)) is None:
-            return None  # asking more would ask its storage, which may hang
-        device = loop.status(number)
-        if device is None:
-            return None
-        if device.file == loop.DEAD:
-            dead = self.source.image_at(device.path)
-            return None if dead is None else (dead, False)
-        uuid = device.label.removeprefix("kedge:").partition(":")[0]
-        if device.label != label(uuid, identity):
-            return None
-        return uuid, self._healthy(uuid, mount, device)
+        owner = self.source.image_owner(number)
+        stopped = {"ro", "shutdown", "emergency_ro"} & mount.super_options
+        return None if owner is None else (owner[0], owner[1] and not stopped)
 
     def holds(self, number: int, uuid: str) -> bool:
         """Whether the device is still one of this volume."""
-        if not loop.in_use(number):
-            return False
-        device = loop.status(number)
-        if device is None or device.file == loop.DEAD:
-            return device is not None and self.source.image_at(device.path) == uuid
-        return device.label == label(uuid, self.store.known())
-
-    def _healthy(self, uuid: str, mount: mountinfo.Mount, device: loop.Status) -> bool:
-        """A file system that met an error stops writing and says so in its options."""
-        stopped = {"ro", "shutdown", "emergency_ro"} & mount.super_options
-        return not stopped and self.source.current(uuid, device.file)
+        owner = self.source.image_owner(number) if loop.in_use(number) else None
+        return owner is not None and owner[0] == uuid
 
     @contextmanager
     def _device(self, volume: Volume[TreeOptions]) -> Iterator[loop.Status]:

@@ -13,14 +13,12 @@ from backends.tree.image import ImageLayout
 from backends.tree.options import TreeOptions
 from backends.tree.source import Owner, Source
 from backends.tree.staging import Staging
-from backends.tree.store import Store
 
 
 @dataclass(frozen=True)
 class Mounted:
     """Reads the mount table anew at every call; remembers nothing."""
 
-    store: Store
     source: Source
     staging: Staging
     image: ImageLayout
@@ -99,8 +97,8 @@ class Mounted:
             mounts.unmount(target, lazily=True)
 
     def _owner(self, table: Sequence[mountinfo.Mount]) -> Callable[[mountinfo.Mount], Owner | None]:
-        plain, identity = self.source.judge(table), self.store.known()
-        return lambda mount: plain(mount) or self.image.owner(mount, identity)
+        plain = self.source.judge(table)
+        return lambda mount: plain(mount) or self.image.owner(mount)
 
     def _attachment(
         self, mount: mountinfo.Mount, judge: Callable[[mountinfo.Mount], Owner | None]

@@ -39,14 +39,17 @@ class Source(Protocol):
     def judge(self, table: Sequence[mountinfo.Mount]) -> Callable[[mountinfo.Mount], Owner | None]:
         """What tells whose plain directory a mount of `table` shows; None: nobody's."""
 
-    def current(self, uuid: str, file: tuple[int, int]) -> bool:
-        """Whether `file`, (device, inode), is the volume's image as it is reached now."""
-
-    def image_at(self, path: str) -> str | None:
-        """The uuid of the volume whose image has this path in the kernel's words; None: none."""
+    def image_owner(self, number: int) -> Owner | None:
+        """Whose image a loop device holds, and whether `directory` still leads to it. None:
+        nobody's."""
 
     def refuse_use(self, uuid: str) -> None:
         """Raise InUse, saying where, while this node has the data mounted."""
+
+
+def label(uuid: str, store: str) -> str:
+    """What `losetup` shows for a volume's device; at most 63 bytes."""
+    return f"kedge:{uuid}:{store[:8]}"
 
 
 @contextmanager
@@ -91,13 +94,24 @@ class Direct:
 
         return owner
 
-    def current(self, uuid: str, file: tuple[int, int]) -> bool:
+    def image_owner(self, number: int) -> Owner | None:
+        """The path alone decides whether more is asked: that would ask the device's storage,
+        anybody's, which may hang."""
+        at = self._image_at(loop.backing_file(number))
+        device = None if at is None else loop.status(number)
+        if at is None or device is None:
+            return None
+        if device.file == loop.DEAD:
+            return at, False
+        uuid = device.label.removeprefix("kedge:").partition(":")[0]
+        if device.label != label(uuid, self.store.known()):
+            return None
         try:
-            return loop.identity(self.store.data(uuid) / "image") == file
+            return uuid, loop.identity(self.store.data(uuid) / "image") == device.file
         except OSError:
-            return False
+            return uuid, False
 
-    def image_at(self, path: str) -> str | None:
+    def _image_at(self, path: str) -> str | None:
         """A root behind a symbolic link, and one that an earlier service had mounted elsewhere,
         are spelled differently; then the volume has to be there."""
         shown = _IMAGE.fullmatch(path)

@@ -22,7 +22,7 @@ from tests.gluster.conftest import Open
 
 pytestmark = pytest.mark.lab
 
-STRIDE = 8
+STRIDE = 20
 
 
 class GlusterWorld(BackendWorld):
@@ -72,7 +72,7 @@ class TestImage(GlusterWorld, BackendContract, TrashContract, EverywhereContract
 
     options: ClassVar[Mapping[str, str]] = {"size": "64M"}
     grown: ClassVar[str] = "128M"
-    phase: ClassVar[int] = 1
+    phase: ClassVar[int] = 7
 
 
 class TestDirectory(
@@ -86,7 +86,7 @@ class TestLimitedDirectory(GlusterWorld, EverywhereContract, ResizeContract):
 
     options: ClassVar[Mapping[str, str]] = {"layout": "directory", "size": "64M"}
     grown: ClassVar[str] = "128M"
-    phase: ClassVar[int] = 2
+    phase: ClassVar[int] = 13
 
     @pytest.fixture(autouse=True)
     def _with_quota(self, with_quota: None) -> None:

@@ -13,8 +13,9 @@ from backends.base import Attachment, Volume
 from backends.errors import KedgeError, Unavailable
 from backends.gluster import GlusterBackend
 from backends.gluster.options import GlusterOptions
+from backends.options import Size
 from tests.gluster.conftest import VOLUME, Open
-from tests.gluster.test_fencing import attach, make
+from tests.gluster.test_fencing import LAYOUTS, attach, make
 from tests.gluster.writing import Writer
 from tests.lab.gluster import Pool
 
@@ -170,13 +171,19 @@ def test_two_of_three_nodes_are_lost(open_node: Open, pool: Pool) -> None:
     a.detach(attachment)
 
 
-def test_every_brick_hangs(open_node: Open, pool: Pool) -> None:
+@LAYOUTS
+def test_every_brick_hangs(open_node: Open, pool: Pool, size: Size | None) -> None:
     """Nothing hangs with them beyond the profile's patience."""
     a = open_node(patience=PATIENCE)
-    volume = make(a)
+    volume = make(a, size)
     attachment = attach(a, volume)
     with frozen(pool):
-        for verb in (lambda: a.get("db"), a.volumes, lambda: make(a), lambda: attach(a, volume)):
+        for verb in (
+            lambda: a.get("db"),
+            a.volumes,
+            lambda: make(a, size),
+            lambda: attach(a, volume),
+        ):
             took, error = timed(verb)
             assert isinstance(error, Unavailable), error
             assert took < 3 * PATIENCE
