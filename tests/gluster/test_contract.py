@@ -61,7 +61,8 @@ class GlusterWorld(BackendWorld):
     ) -> bool:
         """The code shared with `local` dies at each of its effects there; here, where a volume's
         life takes a second, a verb dies at some of them, and at others in each layout."""
-        return super().dies_at(backend, effect * STRIDE + self.phase, verb)
+        at = effect * STRIDE + self.phase if effect else self.phase % 3
+        return super().dies_at(backend, at, verb)
 
     def _ours(self, status: loop.Status, backend: GlusterBackend) -> bool:
         return status.label.endswith(backend.store.known()[:8]) and os.major(status.file[0]) == 0
