@@ -147,7 +147,9 @@ class BlockMap:
     def _fill_region(self, seq: int, index: int, place: int, count: int, at: int) -> None:
         if index in self.absent:
             raise KeyError(index)
-        places = self.regions.setdefault(index, Region()).places
+        if index not in self.regions:  # 3 MiB, so not made to be thrown away by setdefault
+            self.regions[index] = Region()
+        places = self.regions[index].places
         self.dirty.add(index)
         old = Counter(found >> _PLACE for found in places[place : place + count])
         fresh = array("Q", range(at, at + count)) if at else array("Q", bytes(8 * count))
