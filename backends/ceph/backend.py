@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from backends.ambient import utc_now
+from backends.ambient import new_id, utc_now
 from backends.base import (
     Access,
     Attachment,
@@ -57,7 +57,7 @@ class CephBackend(Backend[CephSettings, CephOptions]):
     def __init__(self, settings: CephSettings, context: Context) -> None:
         super().__init__(settings, context)
         self.cluster = Cluster(settings)
-        self._records = RadosRecords(self.cluster)
+        self._records = RadosRecords(self.cluster, new_id)
         self._sessions = Sessions(self._records)
         staging = Staging(context.state / "staging")
         place = Place(

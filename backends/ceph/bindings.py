@@ -8,19 +8,24 @@ other package of the distribution ever shadows one of ours.
 
 import importlib.util
 import sys
+import threading
 from collections.abc import Sequence
 from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
 DISTRIBUTION = ("/usr/lib/python3/dist-packages", "/usr/lib64/python3/site-packages")
+_LOADING = threading.Lock()
 INSTALL = "install python3-rados and python3-rbd, built for the Python that runs kedge"
 
 
 def load(name: str, places: Sequence[str] = DISTRIBUTION) -> Any:
     """The module `rados` or `rbd`. Raises ImportError, saying what to install."""
-    if name in sys.modules:
-        return sys.modules[name]
+    with _LOADING:  # such a module can be initialised only once
+        return sys.modules[name] if name in sys.modules else _loaded(name, places)
+
+
+def _loaded(name: str, places: Sequence[str]) -> ModuleType:
     spec = PathFinder.find_spec(name) or PathFinder.find_spec(name, list(places))
     if spec is None or spec.loader is None:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -68,7 +68,8 @@ class DiskLayout:
         with self.place.locked(volume.uuid):
             self._clear(volume.uuid)
             self._clear(f"new-{volume.uuid}")
-        self.shut_out(volume.uuid, self.clients(volume.uuid))
+        # Not who merely has it open: that may be another node that deletes it, too.
+        self.shut_out(volume.uuid, self.place.sessions.of(volume.uuid))
         self.images.remove(image)
         self.images.remove(self._making(volume.uuid))
         self.place.sessions.forget(volume.uuid)

@@ -15,6 +15,8 @@ from backends.host.waiting import wait_until
 
 _GROWING = "kedge.growing"
 _BUSY_SECONDS = 5.0
+_PASSING = {errno.EBUSY, errno.ESTALE}
+"""Somebody else has it open, or deletes it just now."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Images:
         except Absent:
             return True
         except KedgeError as error:
-            if number_of(error.__cause__) != errno.EBUSY:
+            if number_of(error.__cause__) not in _PASSING:
                 raise
             failure.append(error)
             return False

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from backends.ambient import new_id
 from backends.ceph import bindings
 from backends.ceph.cluster import NAMESPACE, Cluster
 from backends.ceph.failures import Absent, explained
@@ -27,7 +26,8 @@ _PAGE = 1000
 class RadosRecords(Records):
     """The pool must be replicated: others have no maps."""
 
-    def __init__(self, cluster: Cluster, nonce: Callable[[], str] = new_id) -> None:
+    def __init__(self, cluster: Cluster, nonce: Callable[[], str]) -> None:
+        """`nonce`: text that nobody else ever gets; each version is one."""
         self._cluster = cluster
         self._nonce = nonce
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.lab
 class CephWorld(BackendContract, TrashContract, EverywhereContract):
     """A profile on an empty pool for each test."""
 
-    stride: ClassVar[int] = 8
+    stride: ClassVar[int] = 20
 
     @pytest.fixture
     def backend(self, node: Node, monkeypatch: pytest.MonkeyPatch) -> CephBackend:
@@ -59,7 +59,7 @@ class TestFilesystem(CephWorld, ResizeContract):
 class TestExt4(CephWorld, ResizeContract):
     """An image with ext4."""
 
-    stride: ClassVar[int] = 14
+    stride: ClassVar[int] = 25
 
     options: ClassVar[Mapping[str, str]] = {"layout": "disk", "size": "64M"}
     grown: ClassVar[str] = "1G"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from backends.ambient import new_id
 from backends.ceph.cluster import Cluster
 from backends.ceph.options import CephSettings
 from backends.ceph.records import RadosRecords
@@ -16,10 +17,10 @@ class TestRadosRecords(RecordsContract):
     @pytest.fixture
     def records(self, settings: CephSettings) -> Records:
         self.settings = settings
-        return RadosRecords(Cluster(settings))
+        return RadosRecords(Cluster(settings), new_id)
 
     def reopen(self, records: Records) -> Records:
-        return RadosRecords(Cluster(self.settings))
+        return RadosRecords(Cluster(self.settings), new_id)
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_more_records_than_one_answer_holds(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backends.ceph.records._PAGE", 7)
-    records = RadosRecords(cluster)
+    records = RadosRecords(cluster, new_id)
     wanted = {
         f"volumes/v{number}": records.put(f"volumes/v{number}", b"", expected=None).version
         for number in range(21)
@@ -42,14 +43,14 @@ def test_more_records_than_one_answer_holds(
 
 def test_the_empty_version_is_nobodys(cluster: Cluster) -> None:
     """An absent entry compares as empty; a caller's empty version must not pass for it."""
-    records = RadosRecords(cluster)
+    records = RadosRecords(cluster, new_id)
     with pytest.raises(Conflict):
         records.put("volumes/db", b"", expected="")
     assert records.get("volumes/db") is None
 
 
 def test_a_value_that_was_changed_is_damaged(cluster: Cluster) -> None:
-    records = RadosRecords(cluster)
+    records = RadosRecords(cluster, new_id)
     record = records.put("volumes/db", b"one", expected=None)
     with cluster.pool("kedge") as pool:
         operation = pool.create_write_op()

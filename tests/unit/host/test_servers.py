@@ -1,5 +1,6 @@
 """FUSE servers are found by name and last argument, and by nothing that merely resembles them."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,8 @@ import pytest
 
 from backends.host import servers
 
-PLACE = Path("86399.25")
-"""What `sleep` takes for a time stands for a mount point."""
+PLACE = Path(f"86399.{os.getpid()}")
+"""What `sleep` takes for a time stands for a mount point; other runs have other ones."""
 
 
 @pytest.fixture
