@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from backends.host import servers
+from backends.host.waiting import wait_until
 
 PLACE = Path(f"86399.{os.getpid()}")
 """What `sleep` takes for a time stands for a mount point; other runs have other ones."""
@@ -16,6 +17,8 @@ PLACE = Path(f"86399.{os.getpid()}")
 @pytest.fixture
 def server() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(["sleep", "0", str(PLACE)]) as process:
+        # A program that is being started has no arguments for a moment.
+        assert wait_until(lambda: servers.serving("sleep", PLACE) == [process.pid], 10)
         yield process
         process.kill()
 
