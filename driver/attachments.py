@@ -182,11 +182,14 @@ class Attachments:
         if promise is None or promise.entry.state not in LET_GO:
             return
         self._must_be_free(promise)
-        age = self._clock() - self.mounted_at.get(name, float("-inf"))
         fenced = promise.entry.state is State.FENCED  # who mounted it was stopped on purpose
-        if promise.entry.holders and not fenced and age < JUST_MOUNTED:
-            raise InUse(f"volume {name} was mounted {age:.0f} s ago; stop its container first")
+        if promise.entry.holders and not fenced and self.just_mounted(name):
+            raise InUse(f"volume {name} was mounted a moment ago; stop its container first")
         self._detach(self.abandon(promise))
+
+    def just_mounted(self, name: str) -> bool:
+        """Whether a container may be on its way that has no process yet."""
+        return self._clock() - self.mounted_at.get(name, float("-inf")) < JUST_MOUNTED
 
     def abandon(self, promise: Promise) -> Promise:
         """Drop all references: the kernel has shown that nobody is behind them."""

@@ -18,7 +18,7 @@ class Patience:
 
     unheld: float = 5.0
     """No mount ID holds it."""
-    vanished: float = 30.0
+    vanished: float = 10.0
     """Processes had it mounted after the last Mount, and are gone."""
     unseen: float = 300.0
     """No process has shown since the last Mount: an engine may copy an image's files into a new

@@ -317,14 +317,16 @@ class Volumes:
         An ID stands for one container. When it lets go and is all that is left, and no process
         has the volume mounted, then its other references are of an earlier life of the engine,
         which mounts again under the same ID without having unmounted. A copy from a running
-        container, the other cause of a second reference, has that container's processes.
+        container, the other cause of a second reference, has that container's processes; one
+        that is only starting has none yet, so a Mount of a moment ago is believed.
         """
         self._await_ready(call)
         with self.locks.hold(name, "unmounting", call.patience()):
             promise = self.ledger.get(name)
             if promise is None or promise.entry.state not in LET_GO:
                 return
-            stale = set(promise.entry.holders) == {mount_id}
+            alone = set(promise.entry.holders) == {mount_id}
+            stale = alone and not self.attachments.just_mounted(name)
             if stale and not self.attachments.occupants(promise):
                 promise = self.attachments.abandon(promise)
             if not promise.entry.holders:

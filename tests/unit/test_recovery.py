@@ -260,9 +260,9 @@ def test_a_forgotten_reference_is_dropped_after_its_process(node: Node) -> None:
     end = node.run("db")
     node.rounds(4)
     end()
-    node.rounds(20)
+    node.rounds(6)
     assert node.mounted("db")
-    node.rounds(20)
+    node.rounds(10)
     assert node.kernel.mounts == {}
     assert node.ledger.promises() == {}
 

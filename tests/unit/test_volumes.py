@@ -20,6 +20,7 @@ from backends.errors import (
     Unavailable,
 )
 from backends.memory import SimulatedMount
+from driver.attachments import JUST_MOUNTED
 from driver.lifecycle import State
 from tests.simulated import Node, joined
 
@@ -265,10 +266,21 @@ def test_unmount_after_a_crash_of_the_engine_drops_what_it_forgot(node: Node) ->
     node.volumes.mount("db", ID)
     node.volumes.mount("db", ID)
     end = node.run("db")
+    node.clock.sleep(JUST_MOUNTED)
     end()
     node.volumes.unmount("db", ID)
     assert node.kernel.mounts == {}
     assert node.ledger.promises() == {}
+
+
+def test_unmount_right_after_a_mount_believes_in_the_container_to_come(node: Node) -> None:
+    """`docker cp` on a container that starts: its own reference has no process yet."""
+    node.volumes.create("db", {})
+    node.volumes.mount("db", ID)
+    node.volumes.mount("db", ID)
+    node.volumes.unmount("db", ID)
+    assert node.holders("db") == {ID: 1}
+    assert node.mounted("db")
 
 
 def test_unmount_of_a_copy_keeps_the_container_s_reference(node: Node) -> None:
