@@ -20,9 +20,10 @@ from pathlib import Path
 
 from bench.data_path import JOBS, fio
 from bench.service import Service, running
+from tests.gluster.conftest import clean
 from tests.lab.gluster import Pool
 
-SIZE = "1G"
+SIZE = "3G"
 PAIRS = {"kedge directory": "mount by hand", "kedge image": "loop by hand"}
 _PROFILE = """
 [profiles.pool]
@@ -62,8 +63,7 @@ def places(home: Path, pool: Pool) -> Iterator[tuple[Service, dict[str, Path]]]:
             subprocess.run(["umount", str(image)], check=True)
             subprocess.run(["losetup", "-d", device], check=True)
     finally:
-        for point in (home / "kedge/data/state/profiles/pool/control", plain):
-            subprocess.run(["umount", "-l", str(point)], check=False)
+        clean(home)
 
 
 def _volumes(service: Service) -> dict[str, Path]:
