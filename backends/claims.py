@@ -301,7 +301,7 @@ class Claims:
         if record is None:
             raise Fenced(f"claim {claim.uuid} (epoch {claim.epoch}) is gone with its volume")
         state = _State.decode(record)
-        if state.is_of(claim) and (state.held or or_released):
+        if self._is_ours(state, claim) and (state.held or or_released):
             return state, record
         with self._lock:
             self._granted.pop(claim.uuid, None)
@@ -310,6 +310,13 @@ class Claims:
             f"claim {claim.uuid} (epoch {claim.epoch}) is lost: it {verb} node {state.node} "
             f"(epoch {state.epoch}) since {state.since}"
         )
+
+    def _is_ours(self, state: _State, claim: Claim) -> bool:
+        """Also when a resumption was written and its reply, or the service, was lost: an epoch is
+        granted once, and only the machine that has it moves it into a later session."""
+        same = (state.epoch, state.node) == (claim.epoch, claim.node)
+        moved = same and self._lease.ran_here(state.session)
+        return state.is_of(claim) or moved
 
     def _replace(self, claim: Claim, record: Record, state: _State) -> str:
         try:

@@ -178,6 +178,10 @@ class Lease:
         """Seconds for which writing is still allowed; negative when it is not."""
         return self.valid_until - self._clock()
 
+    def ran_here(self, session: str) -> bool:
+        """Whether it was a session of this machine since it booted."""
+        return session in self._own
+
     def hold(self) -> str:
         """Have a session whose lease is fresh, opening or renewing it as needed; return it.
 

@@ -74,11 +74,17 @@ class Attachments:
 
     def shown(self, promise: Promise) -> Attachment | None:
         """The kernel's view: a healthy mount of exactly this volume at its target, or None."""
+        top = self.top(promise)
+        return top if shows(promise, top) else None
+
+    def top(self, promise: Promise) -> Attachment | None:
+        """Whatever is mounted at the volume's target; of several on one another the last, which
+        is where a path leads to."""
         target, top = self.target(promise.name), None
         for attachment in self.backend(promise).attachments():
             if attachment.target == target:
-                top = attachment  # of several on one another, a path leads to the last
-        return top if top and shows(promise, top) else None
+                top = attachment
+        return top
 
     def occupants(self, promise: Promise) -> Sequence[Occupant]:
         """Who has the volume mounted outside this service, says the kernel."""

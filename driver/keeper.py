@@ -18,14 +18,10 @@ from driver.attachments import LET_GO, shows
 from driver.complaints import Complaints
 from driver.idleness import Idleness, Patience
 from driver.ledger import Promise
-from driver.lifecycle import State
-from driver.recovery import Recovery
+from driver.recovery import MENDED, Recovery
 from driver.volumes import Volumes
 
 log = logging.getLogger(__name__)
-
-MENDED = frozenset({State.ATTACHING, State.ATTACHED})
-"""States in which a lost mount is made again."""
 
 
 @dataclass(frozen=True)

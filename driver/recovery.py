@@ -32,6 +32,9 @@ from driver.volumes import Volumes
 
 log = logging.getLogger(__name__)
 
+MENDED = frozenset({State.ATTACHING, State.ATTACHED})
+"""States in which a lost mount is made again."""
+
 LOCK_SECONDS = 0.1
 """A volume that is busy is in good hands."""
 
@@ -107,6 +110,9 @@ class Recovery:
         except KedgeError as error:
             self._complaints.trouble(subject, error)
             return
+        except Exception:
+            log.exception("%s: stumbled over a fault in kedge while %s it", subject, doing)
+            return
         self._complaints.well(subject)
 
     def _reconcile(self, promise: Promise, shown: Attachment | None) -> None:
@@ -129,7 +135,7 @@ class Recovery:
         users = self._volumes.attachments.occupants(promise)
         if not users:
             self._volumes.attachments.let_go(promise.name)
-        elif promise.entry.state is not State.DETACHING:
+        elif promise.entry.state in MENDED:
             log.warning("volume %s is mounted again for %s", promise.name, describe(users))
             self.mount_again(promise)
 
@@ -142,6 +148,7 @@ class Recovery:
 
     def _adopt(self, row: Promise) -> None:
         attachments = self._volumes.attachments
-        if self._volumes.ledger.get(row.name) is None and attachments.shown(row):
+        top = attachments.top(row)
+        if self._volumes.ledger.get(row.name) is None and top and top.uuid == row.uuid:
             log.warning("volume %s is mounted but not in the ledger; adopted", row.name)
             self._volumes.ledger.note(row.name, lambda _: row)

@@ -285,14 +285,25 @@ class Volumes:
     def _attached(self, known: Known, call: Call[Path]) -> Promise:
         """The volume attached and proven, attaching it when it is not."""
         promise = self.ledger.get(known.volume.name)
-        if promise and promise.uuid == known.volume.uuid and promise.entry.state is State.ATTACHED:
-            if self.attachments.shown(promise):
-                self.owners[promise.profile].must_be_alive(promise.claim)
-                return promise
-            log.error("volume %s lost its mount behind our back; mounting it again", promise.name)
+        if promise and self._is_mounted(promise, known):
+            return promise
         volume = self.fresh(known)
         row = self._row(known.profile, volume)
         return self.attachments.attach(volume, row, call.patience())
+
+    def _is_mounted(self, promise: Promise, known: Known) -> bool:
+        """Whether the volume is mounted, says the kernel, and still the one of its name: a claim
+        keeps other nodes from removing it, the lack of one does not."""
+        if promise.uuid != known.volume.uuid or promise.entry.state is not State.ATTACHED:
+            return False
+        if not self.attachments.shown(promise):
+            log.error("volume %s lost its mount behind our back; mounting it again", promise.name)
+            return False
+        owner = self.owners[promise.profile]
+        if promise.claim is not None:
+            owner.must_be_alive(promise.claim)
+            return True
+        return not owner.matters or self.fresh(known).uuid == promise.uuid
 
     def _row(self, profile: str, volume: Volume[Any]) -> Promise:
         """The ledger's row for a volume that the storage has; an earlier volume of the same name

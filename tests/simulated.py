@@ -143,6 +143,14 @@ class Node:
         for watcher in self.watchers.values():
             watcher.round()
 
+    def wait(self, seconds: float) -> None:
+        """Time in which only the lease is renewed."""
+        for _ in range(int(seconds)):
+            self.clock.sleep(1)
+            for guard in self.guards.values():
+                with suppress(KedgeError):
+                    guard.renew()
+
     def rounds(self, seconds: float, every: float = 2.0) -> None:
         """The keepers' work for so long."""
         for _ in range(int(seconds / every)):
