@@ -28,8 +28,8 @@ from typing import NoReturn
 
 STOP_SECONDS = 8.0  # Docker sends SIGKILL 10 s after SIGTERM
 KILL_SECONDS = 1.0
-DELAYS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the n-th restart in a row
-STEADY_SECONDS = 60.0  # a service that lived this long starts the row again
+DELAYS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before the n-th restart in a row
+STEADY_SECONDS = 5.0  # a service that lived this long starts the row again
 FIRST_FD = 3  # where socket activation puts the first socket
 BACKLOG = 16_384  # an engine that starts asks for every volume at once; the kernel's limit caps it
 

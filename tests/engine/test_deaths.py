@@ -117,7 +117,7 @@ def test_container_removed_while_the_driver_is_disabled(node: Node, volume: str)
     writer = Writer(node, volume)
     assert writer.lines() >= lines
     node.docker("rm", "-f", "writer")
-    node.docker("volume", "rm", volume)
+    node.remove(volume)
     assert node.mounted() == []
 
 

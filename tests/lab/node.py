@@ -137,7 +137,7 @@ class Node(ABC):
             self.docker("rm", "-f", "-v", *containers)
         uuids = [volume["status"]["uuid"] for volume in self.volumes()]
         for volume in self.volumes():
-            self._remove(volume["name"])
+            self.remove(volume["name"])
         left = [f"volume {volume['name']}" for volume in self.volumes()]
         left += [f"mount {path}" for path in self.mounted()]
         left += [f"loop device on {path}" for path in loops() if any(u in path for u in uuids)]
@@ -145,7 +145,7 @@ class Node(ABC):
         if left:
             raise AssertionError(f"left behind: {', '.join(left)}")
 
-    def _remove(self, name: str) -> None:
+    def remove(self, name: str) -> None:
         """`docker volume rm`; a mount a moment ago whose Unmount was lost is waited for."""
         deadline = time.monotonic() + 10
         while True:
