@@ -154,7 +154,7 @@ def main(arguments: Sequence[str]) -> int:
     numbers, gate_number = arguments[1], int(arguments[2])
     kept = [int(number) for number in numbers.split(",")]
     fuse, ring_number, control = kept
-    factory(_config(directory).factory)  # imported now, while a predecessor still serves
+    prepare(_config(directory))
     os.chdir("/")
     threading.stack_size(_STACK)
     gate = socket.socket(fileno=gate_number)
@@ -175,6 +175,16 @@ def main(arguments: Sequence[str]) -> int:
     _announce(gate)
     end = End.STOPPED if stopping.is_set() else server.serve(_INTERVAL, time.sleep)
     return _leave(server, device, end)
+
+
+def prepare(config: Config) -> None:
+    """Do what a device needs before it is made and can be done while a predecessor still serves:
+    import its module, and call that module's `prepare(arguments)` if it has one."""
+    factory(config.factory)
+    module = sys.modules[config.factory.partition(":")[0]]
+    early: Callable[[Mapping[str, Any]], None] | None = getattr(module, "prepare", None)
+    if early is not None:
+        early(config.arguments)
 
 
 def _config(directory: Path) -> Config:

@@ -2,9 +2,11 @@
 
 import pytest
 
+from backends.disk import remote
 from backends.disk.fuse.testing import MemoryDevice
-from backends.disk.serve import Config, factory, parse
+from backends.disk.serve import Config, factory, parse, prepare
 from backends.errors import Damaged, Invalid
+from backends.stores.s3 import Endpoint
 
 
 def test_config_round_trip() -> None:
@@ -31,3 +33,23 @@ def test_factory_is_found() -> None:
 def test_only_this_programs_factories(place: str) -> None:
     with pytest.raises(Invalid, match="no factory"):
         factory(place)
+
+
+def test_what_takes_long_is_done_before_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client of the bucket, with the credentials as they are when the disk is opened."""
+    made: list[Endpoint] = []
+
+    def connect(endpoint: Endpoint) -> object:
+        made.append(endpoint)
+        return object()
+
+    monkeypatch.setattr(remote, "connect", connect)
+    monkeypatch.setattr(remote, "_ready", {})
+    keys = iter([Endpoint(access_key="a"), Endpoint(access_key="a"), Endpoint(access_key="b")])
+    monkeypatch.setattr(remote, "_endpoint", lambda bucket: next(keys))
+    prepare(Config("backends.disk.remote:open_remote", {"bucket": {"bucket": "x"}}))
+    assert made == [Endpoint(access_key="a")]
+    remote._client(remote.Bucket("x"))
+    assert made == [Endpoint(access_key="a")], "used, not made again"
+    remote._client(remote.Bucket("x"))
+    assert made == [Endpoint(access_key="a"), Endpoint(access_key="b")]
