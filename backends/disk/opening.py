@@ -149,6 +149,7 @@ def _recover(
         log.close()
         return _Recovered(new_log(place.files, fresh, terms.segments, seq=upto), [])
     log.rebind(replace(fresh, log=binding.log, segment=binding.segment))
+    log.release(upto)  # nobody else will, if there is nothing to ship: a write would wait for ever
     return _Recovered(log, entries, upto)
 
 
