@@ -95,7 +95,7 @@ uninstall() {
             exit 1
         fi
         "$docker" plugin disable -f "$name" >/dev/null
-        "$docker" plugin rm "$name" >/dev/null
+        "$docker" plugin rm -f "$name" >/dev/null # volumes count as a use, and stay
         echo "The plugin $name is removed."
     else
         echo "There is no plugin $name."
