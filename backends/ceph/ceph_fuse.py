@@ -94,8 +94,9 @@ class CephFuse:
 
     def _address(self, mountpoint: Path, sockets: Path) -> str:
         """Of the server that was started a moment ago."""
-        found = servers.serving(_PROGRAM, mountpoint)
-        state = admin_socket.ask(sockets / str(found[-1])) if found else None
+        places = [sockets / str(pid) for pid in servers.serving(_PROGRAM, mountpoint)]
+        # It forks to run mount(8); the copy looks like itself for a moment and has no socket.
+        state = next((admin_socket.ask(place) for place in places if place.exists()), None)
         if state is None:
             raise HostError("it does not answer on its socket; try again")
         return state.address
