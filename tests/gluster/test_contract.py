@@ -15,6 +15,11 @@ from backends.testing.backend import (
     SizelessContract,
     TrashContract,
 )
+from backends.testing.backend.attach import AttachContract
+from backends.testing.backend.crash import CrashContract
+from backends.testing.backend.create import CreateContract
+from backends.testing.backend.detach import DetachContract
+from backends.testing.backend.remove import RemoveContract
 from backends.testing.backend.world import AnyBackend, BackendWorld
 from backends.tree import detaching
 from backends.tree.backend import TreeBackend
@@ -77,12 +82,18 @@ class TestImage(GlusterWorld, BackendContract, TrashContract, EverywhereContract
 
 
 class TestDirectory(
-    GlusterWorld, BackendContract, TrashContract, EverywhereContract, SizelessContract
+    GlusterWorld,
+    CreateContract,
+    RemoveContract,
+    AttachContract,
+    DetachContract,
+    CrashContract,
+    SizelessContract,
 ):
-    """Layout directory."""
+    """Layout directory. The catalog and its trash are the same for both layouts."""
 
 
-class TestLimitedDirectory(GlusterWorld, EverywhereContract, ResizeContract):
+class TestLimitedDirectory(GlusterWorld, ResizeContract):
     """Layout directory with a size, which Gluster's quota keeps."""
 
     options: ClassVar[Mapping[str, str]] = {"layout": "directory", "size": "64M"}
