@@ -58,5 +58,5 @@ def node(shared_node: Node) -> Iterator[Node]:
 def volume(request: pytest.FixtureRequest, node: Node) -> str:
     """A new volume of each layout, by its name."""
     name = f"vol-{next(NUMBERS)}"
-    node.create(name, *(["size=64M"] if request.param == "image" else []))
+    node.create(name, *(["size=512M"] if request.param == "image" else []))
     return name
