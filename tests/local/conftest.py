@@ -1,6 +1,7 @@
 """A profile of `local` on a directory, and on a small disk of its own that can fail."""
 
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from backends.local.options import LocalOptions, LocalSettings
 from backends.options import parse
 from backends.tree import detaching
 from tests.local.disk import Disk
+from tests.local.forgetful_fuse import served
 
 Make = Callable[..., LocalBackend]
 
@@ -75,3 +77,34 @@ def opened(root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     assert world.reaper.wait(60)
     for attachment in world.attachments():
         world.detach(attachment)
+
+
+@pytest.fixture
+def hung(tmp_path: Path) -> Iterator[int]:
+    """A mounted loop device whose file's storage answers nothing any more."""
+    backing = tmp_path / "backing"
+    backing.touch()
+    os.truncate(backing, 64 * 2**20)
+    driver_of(FileSystem.EXT4).make(backing, label="stranger")
+    with served(tmp_path / "point", backing) as pid:
+        with loop.attached(tmp_path / "point" / "disk", label="stranger") as device:
+            (tmp_path / "files").mkdir()
+            mounts.mount(loop.node(device.number), tmp_path / "files", "ext4")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield device.number
+        finally:
+            os.kill(pid, signal.SIGCONT)
+            mounts.unmount(tmp_path / "files")
+
+
+@pytest.fixture
+def attachment(world: World) -> Iterator[Attachment]:
+    """A volume attached below a directory that shares its mounts, as Docker makes it."""
+    world.context.mounts.mkdir()
+    mounts.bind(world.context.mounts, world.context.mounts)
+    mounts.make_shared(world.context.mounts)
+    yield world.attached(world.made())
+    for attached in world.attachments():
+        world.detach(attached)
+    mounts.unmount(world.context.mounts)

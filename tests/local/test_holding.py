@@ -40,18 +40,6 @@ def process(prepare: Callable[[], object]) -> Iterator[int]:
         os.waitpid(pid, 0)
 
 
-@pytest.fixture
-def attachment(world: World) -> Iterator[Attachment]:
-    """A volume attached below a directory that shares its mounts, as Docker makes it."""
-    world.context.mounts.mkdir()
-    mounts.bind(world.context.mounts, world.context.mounts)
-    mounts.make_shared(world.context.mounts)
-    yield world.attached(world.made())
-    for attached in world.attachments():
-        world.detach(attached)
-    mounts.unmount(world.context.mounts)
-
-
 def holders(world: World, attachment: Attachment) -> list[int]:
     return [user.pid for user in world.occupants([attachment]).get(attachment.name, ())]
 
@@ -155,3 +143,28 @@ def test_a_device_number_that_is_another_volumes_by_now_says_nothing(
     with mounted_elsewhere(new.target, tmp_path / "container"):
         world.detach(old)
         assert world.attachments() == [new]
+
+
+def test_a_mount_that_did_not_happen_is_not_believed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path is handed out only if the kernel shows the volume there."""
+    volume = world.made()
+    monkeypatch.setattr(mounts, "bind", lambda source, target: None)
+    with pytest.raises(HostError, match="does not show volume db"):
+        world.attached(volume)
+    assert world.attachments() == []
+    assert not (world.context.mounts / "db").exists()
+
+
+def test_a_mount_of_something_else_is_not_believed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, other = world.made(), world.made("other")
+    bind = mounts.bind
+    wrong = world.store.data(other.uuid) / "data"
+    monkeypatch.setattr(mounts, "bind", lambda source, target: bind(wrong, target))
+    with pytest.raises(HostError, match="does not show volume db"):
+        world.attached(volume)
+    for left in world.attachments():
+        world.detach(left)

@@ -121,8 +121,9 @@ class CrashContract(BackendWorld):
         assert self.stored(fresh, again) == expected
         if fate is OnRemove.TRASH:
             trash = cast(Trash, fresh)
-            (trashed,) = [one for one in trash.trashed() if one.name == name]
-            trash.restore(trashed.uuid, f"{name}-restored")
+            found = [one.uuid for one in trash.trashed() if one.name == name]
+            assert len(found) == 1
+            trash.restore(found[0], f"{name}-restored")
             assert self.stored(fresh, fresh.get(f"{name}-restored")) == {"f": name}
             fresh.remove(fresh.get(f"{name}-restored"))
         fresh.remove(again)
