@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 
 import pytest
 
@@ -44,32 +43,30 @@ class Database:
         """Insert rows one by one, each in a transaction of its own; yields once in between, for
         the caller to kill something, and goes on until the connection ends or time is up."""
         argv = [CLIENT, "-H", self.node.engine.host, "exec", "-i", "db", "mariadb", "-N", "-n"]
-        client = subprocess.Popen(
+        with subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        with suppress(BrokenPipeError), client:  # its last words may find nobody
+            bufsize=0,  # what could not be written must not be tried again at the end
+        ) as client:
             end = time.monotonic() + seconds
             self._insert(client, time.monotonic() + 0.5)
             yield
             self._insert(client, end)
             client.kill()
 
-    def _insert(self, client: subprocess.Popen[str], end: float) -> None:
+    def _insert(self, client: subprocess.Popen[bytes], end: float) -> None:
         assert client.stdin is not None
         assert client.stdout is not None
         row = self.acknowledged
         while time.monotonic() < end:
             row += 1
             try:
-                client.stdin.write(f"INSERT INTO t.rows VALUES ({row}); SELECT {row};\n")  # noqa: S608
-                client.stdin.flush()
+                client.stdin.write(b"INSERT INTO t.rows VALUES (%d); SELECT %d;\n" % (row, row))
             except BrokenPipeError:
                 return
-            if client.stdout.readline() != f"{row}\n":
+            if client.stdout.readline() != b"%d\n" % row:
                 return
             self.acknowledged = row
 
@@ -83,9 +80,10 @@ class Database:
         self.acknowledged = highest
 
 
-@pytest.fixture
-def database(node: Node, volume: str) -> Database:
-    return Database(node, volume)
+@pytest.fixture(params=["directory", "image"])
+def database(request: pytest.FixtureRequest, node: Node) -> Database:
+    node.create("database", *(["size=1G"] if request.param == "image" else []))
+    return Database(node, "database")
 
 
 def test_no_acknowledged_row_is_lost(node: Node, database: Database) -> None:
