@@ -23,10 +23,15 @@ def live_restore(node: Node) -> Iterator[Node]:
     node.engine.restart()
 
 
+PATIENCE = 60
+"""Seconds. A reference that a killed engine forgot is dropped with its container's Unmount, or,
+when the container's processes are still dying then, by the keeper half a minute later."""
+
+
 def let_go(node: Node, volume: str) -> None:
     """Remove the writer; the volume must come to rest, whatever was lost on the way."""
     node.docker("rm", "-f", "writer")
-    node.wait_for_state(volume, "detached")
+    node.wait_for_state(volume, "detached", seconds=PATIENCE)
     assert node.mounted() == []
 
 
