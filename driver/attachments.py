@@ -200,12 +200,8 @@ class Attachments:
     def abandon(self, promise: Promise) -> Promise:
         """Drop all references: the kernel has shown that nobody is behind them."""
 
-        def step(current: Promise | None) -> Promise:
-            if current is None:
-                return promise.holding(Entry(State.DETACHED))
-            return current.holding(current.entry.abandon())
-
-        return self._ledger.note(promise.name, step)
+        rest = promise.holding(Entry(State.DETACHED))
+        return self._ledger.amend(promise, lambda row: row.holding(row.entry.abandon())) or rest
 
     def _must_be_free(self, promise: Promise) -> None:
         if users := self.occupants(promise):

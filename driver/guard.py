@@ -34,6 +34,9 @@ FENCEABLE = frozenset({State.ATTACHING, State.ATTACHED})
 GUARDED = FENCEABLE | {State.DETACHING}
 """States in which something of this node may write."""
 
+ADOPTED = frozenset({State.ATTACHED, State.DETACHING})
+"""States in which a row without a claim is not one that is about to get it."""
+
 ALARM = 0.1
 """Seconds between two looks at the clock; the lease's margin must be larger."""
 
@@ -62,6 +65,8 @@ class Guard:
         claimed = self._claimed()
         for promise in claimed:
             self._resume(promise)
+        for promise in self._unclaimed():
+            self._regain(promise)
         self.armed.set()
         current = [promise.claim for promise in self._claimed() if promise.claim]
         for uuid, reason in self._owner.claims.lost(current).items():
@@ -94,10 +99,36 @@ class Guard:
             self._fence(promise, str(lost))
             return
 
-        def step(row: Promise | None) -> Promise:
-            return replace(row or promise, claim=resumed)
+        self._volumes.ledger.amend(promise, lambda row: replace(row, claim=resumed))
 
-        self._volumes.ledger.note(promise.name, step)
+    def _unclaimed(self) -> Sequence[Promise]:
+        """What was found mounted when the ledger was lost: its claim stands in the storage only,
+        and without it another node would take the volume from under its processes."""
+        rows = [
+            promise
+            for promise in self._volumes.ledger.promises().values()
+            if promise.profile == self._profile
+            and promise.claim is None
+            and promise.entry.state in ADOPTED
+        ]
+        known = [self._volumes.inventory.find(promise.name) for promise in rows]
+        return [
+            promise
+            for promise, one in zip(rows, known, strict=True)
+            if one and one.volume.uuid == promise.uuid and self._owner.needed(one.volume)
+        ]
+
+    def _regain(self, promise: Promise) -> None:
+        try:
+            regained = self._owner.regain(promise.uuid)
+        except Fenced as lost:
+            self._fence(promise, str(lost))
+            return
+
+        def step(row: Promise) -> Promise:
+            return row if row.claim else replace(row, claim=regained)
+
+        self._volumes.ledger.amend(promise, step)
 
     def _lost(self, uuid: str, reason: Fenced) -> None:
         for promise in self._claimed():

@@ -73,13 +73,12 @@ class Tender:
 
     def _tend(self, promise: Promise, shown: Attachment | None, *, seen: bool) -> None:
         asked = self._volumes.attachments.mounted_at.get(promise.name, float("-inf"))
-        if self._idleness.observe(promise, seen=seen, asked=asked, now=self._clock()):
+        idle = self._idleness.observe(promise, seen=seen, asked=asked, now=self._clock())
+        lost = promise.entry.state in MENDED and not shows(promise, shown)
+        wanted = seen or promise.entry.holders
+        if idle or (lost and not wanted):
             self._recovery.tend(promise, "releasing", lambda: self._let_go(promise))
-        elif (
-            not shows(promise, shown)
-            and promise.entry.state in MENDED
-            and (seen or promise.entry.holders)
-        ):
+        elif lost:
             self._recovery.tend(promise, "mounting again", lambda: self._mount_again(promise))
 
     def _let_go(self, promise: Promise) -> None:

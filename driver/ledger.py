@@ -94,6 +94,19 @@ class Ledger:
                 self._save({name: changed})
             return changed
 
+    def amend(self, promise: Promise, step: Callable[[Promise], Promise]) -> Promise | None:
+        """As `note`, as long as the volume's row is still of the same volume; None when it is
+        not: what has come to rest meanwhile is not brought back."""
+        with self._writing:
+            row = self._promises.get(promise.name)
+            if row is None or row.uuid != promise.uuid:
+                return None
+            changed = step(row)
+            self._remember(changed)
+            with suppress(KedgeError):
+                self._save({row.name: changed})
+            return changed
+
     def catch_up(self) -> None:
         """Write what is still to be written, if the disk lets us."""
         with self._writing:

@@ -96,6 +96,14 @@ class Ownership:
         """The claim that an earlier run of this service held. Fenced when it passed on."""
         return self.claims.resume(Claim(uuid, self.lease.node, session, epoch))
 
+    def regain(self, uuid: str) -> Claim:
+        """The claim that an earlier run held, when only the storage remembers it. Fenced when no
+        earlier run of this machine holds it."""
+        holder = self.claims.holder(uuid)
+        if holder is None or not holder.held or holder.node != self.lease.node:
+            raise Fenced(f"the claim of volume {uuid} is not held by this node")
+        return self.claims.resume(Claim(uuid, holder.node, "", holder.epoch))
+
     def must_be_alive(self, claim: Claim | None) -> None:
         """Unavailable unless the lease behind the claim is fresh: a second container must not
         join a volume that is about to be cut off."""

@@ -320,7 +320,7 @@ class Volumes:
         """Needs neither the volume's lock nor the storage, and so never waits for either."""
         promise = self.ledger.get(name)
         if promise is not None and mount_id in promise.entry.holders:
-            self.ledger.note(name, lambda row: _dropped(row or promise, mount_id))
+            self.ledger.amend(promise, lambda row: _dropped(row, mount_id))
 
     def _rest(self, name: str, mount_id: str, call: Call[None]) -> None:
         """Detach if nobody holds the volume any more.

@@ -88,7 +88,7 @@ class Node:
         self.names: Mapping[str, str] = beside.names if beside else new
         for profile, name in self.names.items():
             self.worlds[profile] = world(name)
-        self._uuids = itertools.count(1)
+        self._uuids: Iterator[int] = beside._uuids if beside else itertools.count(1)
         self._sessions = itertools.count(1)
         self._boots = 0
         self.start()

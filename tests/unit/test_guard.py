@@ -205,6 +205,36 @@ def test_taken_by_force_the_old_node_stops(a: Node, b: Node) -> None:
     assert not a.mounted("db")
 
 
+def test_a_node_that_lost_its_ledger_keeps_what_it_has(a: Node, b: Node) -> None:
+    """The claim stands in the storage only; without it the lease would run out unnoticed."""
+    a.volumes.mount("db", "id-a")
+    a.run("db")
+    a.ledger.close()
+    a.ledger._path.write_bytes(b"noise")
+    a.start()
+    pass_time(20.0, a, b)
+    assert a.mounted("db")
+    assert a.state("db") is State.ATTACHED
+    with pytest.raises(Claimed, match="node a"):
+        b.volumes.mount("db", "id-b")
+    with pytest.raises(Claimed, match="node a"):
+        b.volumes.remove("db")
+
+
+def test_a_node_that_lost_its_ledger_stops_when_another_took_over(a: Node, b: Node) -> None:
+    a.volumes.mount("db", "id-a")
+    a.run("db")
+    a.ledger.close()
+    a.ledger._path.write_bytes(b"noise")
+    b.volumes.takeover("db")
+    b.volumes.mount("db", "id-b")
+    a.start()
+    pass_time(5.0, a, b)
+    assert not a.kernel.occupants.get(a.uuid_of("db"))
+    assert not a.mounted("db")
+    assert b.mounted("db")
+
+
 def test_nothing_to_take_over(a: Node) -> None:
     a.volumes.create("shared", {"access": "shared"})
     with pytest.raises(Invalid, match="needs no takeover"):

@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -98,6 +99,20 @@ def test_a_step_that_raises_changes_nothing(path: Path) -> None:
     put(ledger, row("web"))
     ledger.close()
     assert Ledger(path).promises() == {"db": row("db", a=1), "web": row("web")}
+
+
+def test_what_came_to_rest_is_not_amended_back(path: Path) -> None:
+    ledger = filled(path, row("db", a=1))
+    old = ledger.get("db")
+    assert old is not None
+    put(ledger, Promise("db", "local", "u-1", Entry(State.DETACHED)))
+    assert ledger.amend(old, lambda promise: promise) is None
+    assert ledger.promises() == {}
+    put(ledger, replace(old, uuid="u-2"))
+    assert ledger.amend(old, lambda promise: promise.holding(Entry(State.FENCED))) is None
+    amended = ledger.amend(replace(old, uuid="u-2"), lambda p: p.holding(p.entry.abandon()))
+    assert amended == replace(old, uuid="u-2", entry=Entry(State.ATTACHED))
+    assert Ledger(crashed(path, path.parent / "killed")).get("db") == amended
 
 
 def test_concurrent_steps_are_not_lost(path: Path) -> None:
