@@ -215,6 +215,7 @@ def test_a_node_that_lost_its_ledger_keeps_what_it_has(a: Node, b: Node) -> None
     pass_time(20.0, a, b)
     assert a.mounted("db")
     assert a.state("db") is State.ATTACHED
+    lives_on(a, b)
     with pytest.raises(Claimed, match="node a"):
         b.volumes.mount("db", "id-b")
     with pytest.raises(Claimed, match="node a"):
