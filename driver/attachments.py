@@ -42,6 +42,8 @@ class Attachments:
         self.usage: dict[str, Usage] = {}
         self.mounted_at: dict[str, float] = {}
         """When each volume was last asked for, on `clock`."""
+        self.left_at: dict[str, float] = {}
+        """When an Unmount last left nothing but references of its own ID."""
         self._backends = backends
         self._owners = owners
         self._ledger = ledger
@@ -215,6 +217,7 @@ class Attachments:
         self.record(promise, Event.DETACHED)
         self.usage.pop(promise.name, None)
         self.mounted_at.pop(promise.name, None)
+        self.left_at.pop(promise.name, None)
 
 
 def shows(promise: Promise, attachment: Attachment | None) -> bool:

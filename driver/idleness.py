@@ -33,15 +33,18 @@ class Idleness:
         self._since: dict[str, float] = {}
         self._seen: dict[str, float] = {}
 
-    def observe(self, promise: Promise, *, seen: bool, asked: float, now: float) -> bool:
-        """One look at one volume, last asked for at `asked`; True when to let it go."""
+    def observe(
+        self, promise: Promise, *, seen: bool, asked: float, now: float, left: bool = False
+    ) -> bool:
+        """One look at one volume, last asked for at `asked`; True when to let it go. `left`: who
+        asked has unmounted since, so its process came and went between two looks."""
         uuid = promise.uuid
         if seen:
             self._seen[uuid] = now
             self._since.pop(uuid, None)
             return False
         since = max(self._since.setdefault(uuid, now), asked)
-        came = uuid in self._seen and self._seen[uuid] >= asked
+        came = left or (uuid in self._seen and self._seen[uuid] >= asked)
         return now - since >= self._needed(promise, came=came)
 
     def keep(self, uuids: Collection[str]) -> None:

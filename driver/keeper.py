@@ -73,7 +73,9 @@ class Tender:
 
     def _tend(self, promise: Promise, shown: Attachment | None, *, seen: bool) -> None:
         asked = self._volumes.attachments.mounted_at.get(promise.name, float("-inf"))
-        idle = self._idleness.observe(promise, seen=seen, asked=asked, now=self._clock())
+        left_at = self._volumes.attachments.left_at.get(promise.name)
+        left = left_at is not None and left_at >= asked
+        idle = self._idleness.observe(promise, seen=seen, asked=asked, left=left, now=self._clock())
         lost = promise.entry.state in MENDED and not shows(promise, shown)
         wanted = seen or promise.entry.holders
         if idle or (lost and not wanted):

@@ -337,6 +337,8 @@ class Volumes:
             if promise is None or promise.entry.state not in LET_GO:
                 return
             alone = set(promise.entry.holders) == {mount_id}
+            if alone:
+                self.attachments.left_at[name] = self._clock()  # the keeper looks again soon
             stale = alone and not self.attachments.just_mounted(name)
             if stale and not self.attachments.occupants(promise):
                 promise = self.attachments.abandon(promise)

@@ -281,6 +281,8 @@ def test_unmount_right_after_a_mount_believes_in_the_container_to_come(node: Nod
     node.volumes.unmount("db", ID)
     assert node.holders("db") == {ID: 1}
     assert node.mounted("db")
+    node.rounds(14)
+    assert node.kernel.mounts == {}, "no process came: the engine had forgotten that reference"
 
 
 def test_unmount_of_a_copy_keeps_the_container_s_reference(node: Node) -> None:
