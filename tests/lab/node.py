@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ class Node(ABC):
         """kill -9 of the service and its workers; returns when a new one answers."""
         old = self.service_pid()
         for pid in [old, *children(old)]:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # the worker follows its parent
+                os.kill(pid, signal.SIGKILL)
         self.engine.wait_for(lambda: self._serves_anew(old), "the service is back")
 
     def _serves_anew(self, old: int) -> bool:
