@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-OURS = ("driver", "backends", "bench", "tests")
+OURS = ("driver", "backends", "bench", "docs", "tests")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""So that the models can be run: `python -m docs.model.claims`."""

@@ -1,0 +1,1 @@
+"""Models of the protocols, small enough that every state can be looked at."""
