@@ -159,7 +159,7 @@ def _convert(kind: type[Any], text: object) -> Any:
         raise ValueError("is not text")
     if "\0" in text:
         raise ValueError("contains a NUL byte")
-    if kind in (Size, Mode):
+    if hasattr(kind, "parse"):
         return kind.parse(text)
     if kind is bool:
         return _boolean(text)

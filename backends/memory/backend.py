@@ -1,7 +1,7 @@
 """The reference backend. See the package."""
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -22,14 +22,14 @@ from backends.base import (
     Trashed,
     Usage,
     Volume,
-    VolumeOptions,
 )
 from backends.catalog import Catalog
 from backends.claims import Claim
-from backends.errors import HostError, InUse, Invalid, NoSpace, NotFound, NotSupported
+from backends.errors import Exists, HostError, InUse, Invalid, NoSpace, NotFound, NotSupported
 from backends.memory.world import SimulatedMount, SimulatedRecords, World, world
 from backends.options import Size, option
 from backends.records import Records
+from backends.snapshots import Snapshot, SnapshotOptions
 
 DEVICE = "0:77"
 """The major:minor of every simulated mount."""
@@ -43,7 +43,7 @@ class MemorySettings(ProfileSettings):
 
 
 @dataclass(frozen=True)
-class MemoryOptions(VolumeOptions):
+class MemoryOptions(SnapshotOptions):
     """Options of a simulated volume."""
 
     size: Size | None = option(None, help="how much the volume may hold")
@@ -54,25 +54,37 @@ class MemoryData:
     """See `backends.catalog.Data`."""
 
     world: World
+    get: Callable[[str], Volume[MemoryOptions]]
 
     def make(self, volume: Volume[MemoryOptions]) -> None:
         if volume.uuid in self.world.files:
             return
+        content = self._content(volume.options)
         self.world.effect(f"make {volume.uuid}")
         if self.world.capacity is not None and len(self.world.files) >= self.world.capacity:
             raise NoSpace(f"no room for volume {volume.name}")
-        self.world.files.setdefault(volume.uuid, {})
+        self.world.files.setdefault(volume.uuid, content)
 
     def delete(self, volume: Volume[MemoryOptions]) -> None:
         self.world.effect(f"delete {volume.uuid}")
         self.world.files.pop(volume.uuid, None)
+        self.world.snapshots.pop(volume.uuid, None)
+
+    def _content(self, options: MemoryOptions) -> dict[str, bytes]:
+        """What a new volume has: nothing, or what its source had."""
+        if options.from_ is None:
+            return {}
+        source = self.get(options.from_.volume)
+        if (options.size or 0) < (source.options.size or 0):
+            raise Invalid(f"size={options.size} is less than that of {source.name}")
+        return dict(taken(self.world, source, options.from_.snapshot))
 
     def where(self, volume: Volume[MemoryOptions]) -> str:
         return f"memory:{volume.uuid}"
 
 
 class MemoryBackend(Backend[MemorySettings, MemoryOptions]):
-    """Volumes in a simulated world; also Resizable and Trash."""
+    """Volumes in a simulated world; also Resizable, Trash and Snapshots."""
 
     Settings: ClassVar[type[MemorySettings]] = MemorySettings
     Options: ClassVar[type[MemoryOptions]] = MemoryOptions
@@ -82,7 +94,8 @@ class MemoryBackend(Backend[MemorySettings, MemoryOptions]):
         self.world = world(settings.world)
         self.kernel = self.world.kernels[context.node]
         self._records = SimulatedRecords(self.world)
-        self._catalog = Catalog(self._records, MemoryOptions, MemoryData(self.world), now=utc_now)
+        data = MemoryData(self.world, self.get)
+        self._catalog = Catalog(self._records, MemoryOptions, data, now=utc_now)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -176,6 +189,44 @@ class MemoryBackend(Backend[MemorySettings, MemoryOptions]):
     def purge(self, uuid: str) -> None:
         self._catalog.purge(uuid)
 
+    def snapshot_create(
+        self,
+        volume: Volume[MemoryOptions],
+        name: str,
+        *,
+        created: str,
+        attachment: Attachment | None,
+        claim: Claim | None,
+    ) -> Snapshot:
+        self._starts("snapshot_create")
+        there = self.world.snapshots.setdefault(volume.uuid, {})
+        if name in there:
+            raise Exists(f"volume {volume.name} has a snapshot {name!r}; choose another name")
+        self.world.effect(f"snapshot {volume.uuid} {name}")
+        there[name] = (created, dict(self.world.files[volume.uuid]))
+        return _snapshot(volume, name, there[name])
+
+    def snapshot_list(self, volume: Volume[MemoryOptions]) -> Sequence[Snapshot]:
+        self._starts("snapshot_list")
+        there = self.world.snapshots.get(volume.uuid, {}).copy()
+        found = [_snapshot(volume, name, there[name]) for name in there]
+        return sorted(found, key=lambda one: (one.created, one.name))
+
+    def snapshot_remove(
+        self, volume: Volume[MemoryOptions], name: str, *, claim: Claim | None
+    ) -> None:
+        self._starts("snapshot_remove")
+        self.world.effect(f"remove snapshot {volume.uuid} {name}")
+        self.world.snapshots.get(volume.uuid, {}).pop(name, None)
+
+    def snapshot_restore(
+        self, volume: Volume[MemoryOptions], name: str, *, claim: Claim | None
+    ) -> None:
+        self._starts("snapshot_restore")
+        content = dict(taken(self.world, volume, name))
+        self.world.effect(f"restore {volume.uuid} {name}")
+        self.world.files[volume.uuid] = content
+
     # -- what a container would do ----------------------------------------------------------
 
     def write(self, attachment: Attachment, name: str, content: bytes) -> None:
@@ -195,6 +246,21 @@ class MemoryBackend(Backend[MemorySettings, MemoryOptions]):
         hook = self.world.before.get(verb)
         if hook is not None:
             hook()
+
+
+def taken(world: World, volume: Volume[MemoryOptions], snapshot: str) -> Mapping[str, bytes]:
+    """The files in a snapshot. NotFound when there is none of that name."""
+    there = world.snapshots.get(volume.uuid, {})
+    if snapshot not in there:
+        raise NotFound(f"volume {volume.name} has no snapshot {snapshot!r}")
+    return there[snapshot][1]
+
+
+def _snapshot(
+    volume: Volume[MemoryOptions], name: str, content: tuple[str, dict[str, bytes]]
+) -> Snapshot:
+    created, files = content
+    return Snapshot(name, created, volume.options.size, sum(map(len, files.values())))
 
 
 def _attachment(target: Path, mounted: SimulatedMount) -> Attachment:

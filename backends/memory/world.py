@@ -39,6 +39,8 @@ class World:
     stored: MemoryRecords = field(default_factory=MemoryRecords)
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
     """The data: by uuid, then by file name."""
+    snapshots: dict[str, dict[str, tuple[str, dict[str, bytes]]]] = field(default_factory=dict)
+    """By uuid, then by name: when it was taken, and the files."""
     kernels: dict[str, Kernel] = field(default_factory=lambda: defaultdict(Kernel))
     before: dict[str, Callable[[], None]] = field(default_factory=dict)
     effect: Callable[[str], None] = lambda what: None

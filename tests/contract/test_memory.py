@@ -13,17 +13,21 @@ from backends.testing.backend import (
     BackendContract,
     EverywhereContract,
     ResizeContract,
+    SnapshotContract,
     TrashContract,
 )
 from backends.testing.backend.world import AnyBackend
 from backends.testing.faulty import CrashPoint, SimulatedCrash
 
 
-class TestMemory(BackendContract, EverywhereContract, TrashContract, ResizeContract):
+class TestMemory(
+    BackendContract, EverywhereContract, TrashContract, ResizeContract, SnapshotContract
+):
     """Files, targets and occupants live in the simulated world."""
 
     options: ClassVar[Mapping[str, str]] = {"size": "1M"}
     grown: ClassVar[str] = "2M"
+    unfit: ClassVar[Mapping[str, str]] = {"size": "512K"}
 
     @pytest.fixture
     def backend(self, tmp_path: Path) -> MemoryBackend:

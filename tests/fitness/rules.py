@@ -9,7 +9,8 @@ from fnmatch import fnmatch
 from tests.fitness.modules import Function, Module
 
 FRONT_ENDS = ("driver.docker", "driver.admin", "driver.cli", "driver.doctor", "driver.broken")
-SEAM = {f"backends.{name}" for name in ("base", "errors", "options", "names")}
+SEAM_MODULES = ("base", "errors", "inspection", "names", "options", "snapshots")
+SEAM = {f"backends.{name}" for name in SEAM_MODULES}
 AMBIENT = {
     "time.time": "clock",
     "time.monotonic": "clock",
@@ -62,7 +63,7 @@ def directions(modules: Iterable[Module]) -> Iterator[str]:
 
 
 def _is_behind_the_seam(module: Module, imported: str) -> bool:
-    """Front ends see the seam's four modules, the rest of the driver the records' side too."""
+    """Front ends see the seam's own modules, the rest of the driver the records' side too."""
     if not imported.startswith("backends") or module.name == "driver.__main__":
         return False
     claims = {f"backends.{name}" for name in ("claims", "leases", "records")}

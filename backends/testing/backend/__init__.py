@@ -11,6 +11,7 @@ class TestMine(BackendContract, ResizeContract):
 """
 
 from backends.base import Resizable, Trash
+from backends.snapshots import Snapshots
 from backends.testing.backend.attach import AttachContract
 from backends.testing.backend.crash import CrashContract
 from backends.testing.backend.create import CreateContract
@@ -22,6 +23,7 @@ from backends.testing.backend.optional import (
     TrashContract,
 )
 from backends.testing.backend.remove import RemoveContract
+from backends.testing.backend.snapshots import SnapshotContract
 from backends.testing.backend.world import AnyBackend
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "EverywhereContract",
     "ResizeContract",
     "SizelessContract",
+    "SnapshotContract",
     "TrashContract",
 ]
 
@@ -41,11 +44,12 @@ class BackendContract(
     CrashContract,
 ):
     """What all must do. Beside it, inherit what yours can: TrashContract, ResizeContract or
-    SizelessContract, EverywhereContract."""
+    SizelessContract, SnapshotContract, EverywhereContract."""
 
     def test_the_contracts_that_apply_are_run(self, backend: AnyBackend) -> None:
         assert isinstance(self, EverywhereContract) == backend.capabilities.everywhere
         assert isinstance(self, TrashContract) == isinstance(backend, Trash)
+        assert isinstance(self, SnapshotContract) == isinstance(backend, Snapshots)
         sized, sizeless = isinstance(self, ResizeContract), isinstance(self, SizelessContract)
         assert (sized or sizeless) == isinstance(backend, Resizable)
         assert sized == bool(self.grown)

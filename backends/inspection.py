@@ -1,0 +1,59 @@
+"""Optional at the seam: looking a volume's storage over, and carrying its content away.
+
+Both only read. Progress is told while they work; what is called for that may raise, and then the
+work stops where it is: nobody is there any more who would want the answer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from backends.base import Finding, Volume
+
+Progress = Callable[[int, int], None]
+"""`progress(done, total)`, in bytes (or objects), at least once a second or every few MiB. `total`
+may change while more becomes known; 0: not known yet. May raise to stop the work."""
+
+
+def unwatched(done: int, total: int) -> None:
+    """A Progress that nobody looks at."""
+
+
+class Sink(Protocol):
+    """Where an export goes: a stream that is only written, in order."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of `data`; may wait for a slow reader, and raises when nobody reads."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What went into a sink."""
+
+    form: str
+    """`disk` (a raw image of a block device with a file system on it) or `tar` (a directory)."""
+    size: int
+    """Bytes written."""
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """Implemented by backends that can look a volume's storage over (`kedge fsck`)."""
+
+    def fsck(self, volume: Volume[Any], progress: Progress, *, attached: bool) -> Sequence[Finding]:
+        """Read everything that the volume consists of and say what is wrong with it; changes
+        nothing. The last finding says, at level `ok`, what was looked at, when nothing was wrong.
+        `attached`: some node may be writing to it meanwhile; then what changes under the check
+        must not be taken for damage: InUse where the two cannot be told apart."""
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """Implemented by backends that can write a volume's content as one stream (`kedge export`)."""
+
+    def export(
+        self, volume: Volume[Any], snapshot: str | None, to: Sink, progress: Progress
+    ) -> Exported:
+        """Write the content of a snapshot, or with None that of the volume, which is then attached
+        nowhere and stays so, kept by its claim. NotFound when there is no such snapshot. Raises
+        what `to` raises. What was written before an error is incomplete and not a volume."""
