@@ -1,7 +1,7 @@
 """Checkpoints: the map after one record, so that a new owner need not read the log from the start.
 
-    ckpt/<seq>-<put id>/manifest        the objects, and where each region is
-    ckpt/<seq>-<put id>/<region>        the arrays of one region that changed since the last one
+    ckpt/<seq>-<epoch><nonce>/manifest      the objects, and where each region is
+    ckpt/<seq>-<epoch><nonce>/<region>      the arrays of one region that changed since the last one
 
 Regions that did not change are named where an earlier checkpoint put them.
 """
@@ -11,14 +11,18 @@ import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from backends.disk.blockmap import REGION, Region, StoredObject
 from backends.disk.commit import little, words32, words64
 from backends.disk.history import Held, Tail
+from backends.disk.liveness import Litter
 from backends.errors import Damaged
 
 MAGIC = b"kedgemap"
 VERSION = 1
+"""Of a region."""
+MANIFEST_VERSION = 2
 _HEAD = struct.Struct("<8sHHIQII")
 
 
@@ -33,13 +37,13 @@ class Manifest:
     """Key of each region's object."""
     objects: Mapping[int, StoredObject]
     """Also those that are dead and not known to be deleted."""
-    litter: tuple[str, ...] = ()
+    litter: tuple[Litter, ...] = ()
     """Parts of earlier checkpoints that this one does not need and that may still be there."""
 
     def encode(self) -> bytes:
         """The manifest's bytes: a line of JSON, compressed, behind a checksum."""
         content = {
-            "format": VERSION,
+            "format": MANIFEST_VERSION,
             "uuid": self.uuid,
             "seq": self.tail.seq,
             "hash": self.tail.hash.hex(),
@@ -50,7 +54,7 @@ class Manifest:
                 [number, o.key, o.start, o.blocks, o.born, o.live, o.died]
                 for number, o in sorted(self.objects.items())
             ],
-            "litter": sorted(self.litter),
+            "litter": sorted([part.key, part.born, part.died] for part in self.litter),
         }
         body = zlib.compress(json.dumps(content).encode(), 1)
         return MAGIC + struct.pack("<I", zlib.crc32(body)) + body
@@ -62,7 +66,7 @@ def decode_manifest(body: bytes, *, uuid: str) -> Manifest:
         if body[:8] != MAGIC or zlib.crc32(body[12:]) != struct.unpack_from("<I", body, 8)[0]:
             raise ValueError("its checksum is wrong")
         content = json.loads(zlib.decompress(body[12:]))
-        if (content["format"], content["uuid"]) != (VERSION, uuid):
+        if content["format"] not in (1, MANIFEST_VERSION) or content["uuid"] != uuid:
             raise ValueError(f"it is of {content['uuid']}, format {content['format']}")
         holders = tuple(
             Held(h["epoch"], bytes.fromhex(h["session"]), h["node"], h["upto"])
@@ -74,10 +78,15 @@ def decode_manifest(body: bytes, *, uuid: str) -> Manifest:
             next_object=content["next_object"],
             regions={int(index): str(key) for index, key in content["regions"]},
             objects={int(number): StoredObject(*rest) for number, *rest in content["objects"]},
-            litter=tuple(content["litter"]),
+            litter=tuple(_litter(part, content["seq"]) for part in content["litter"]),
         )
     except (ValueError, KeyError, TypeError, zlib.error, struct.error) as error:
         raise Damaged(f"a checkpoint of disk {uuid} cannot be read: {error}") from error
+
+
+def _litter(part: Any, seq: int) -> Litter:
+    """Format 1 had only the key; it was needed somewhere before that checkpoint."""
+    return Litter(part, 0, seq) if isinstance(part, str) else Litter(*part)
 
 
 def encode_region(uuid: str, index: int, seq: int, region: Region) -> bytes:

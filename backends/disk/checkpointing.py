@@ -1,104 +1,59 @@
-"""Writing a checkpoint, and collecting what no checkpoint and no snapshot needs any more.
-
-An object may be deleted when a checkpoint that does not need it is certainly in the head: whoever
-takes the disk over begins there or later, and dead objects never come to life again. So it does
-not matter how late a deletion takes effect, or whether its sender still owns the disk.
-"""
+"""Writing a checkpoint of the map and putting it into the head."""
 
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from backends.disk import checkpoint
-from backends.disk.blockmap import Region, StoredObject
+from backends.disk.blockmap import Region
 from backends.disk.checkpoint import Manifest
 from backends.disk.head import Head, Heads
 from backends.disk.journal import Journal
-from backends.errors import Unavailable
-from backends.stores.base import Store
+from backends.disk.liveness import Litter
+from backends.disk.naming import checkpoint_name, made_at
 
-GRACE = 900.0
-"""Seconds between the checkpoint that no longer needs an object and its deletion."""
+Step = Callable[[Head], Head]
 
 
 @dataclass(frozen=True)
-class _Snapshot:
+class _Copy:
     manifest: Manifest
     changed: dict[int, Region]
 
 
 class Checkpointer:
-    """Checkpoints and collection of one disk. One call at a time; `clock` is monotonic."""
+    """Checkpoints of one disk. One call at a time."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        heads: Heads,
-        store: Store,
-        *,
-        new_id: Callable[[], bytes],
-        clock: Callable[[], float],
-        grace: float = GRACE,
-    ) -> None:
+    def __init__(self, journal: Journal, heads: Heads, *, new_id: Callable[[], bytes]) -> None:
         self._journal = journal
         self._heads = heads
-        self._store = store
         self._new_id = new_id
-        self._clock = clock
-        self._grace = grace
-        self._due: dict[str, float] = {}
-        self._numbers: dict[str, int] = {}
 
     def due(self, commits: int) -> bool:
         """Whether so many records have been made since the last checkpoint."""
         return self._journal.tail.seq - self._journal.checkpointed >= commits
 
-    def write(self) -> Head:
-        """Write a checkpoint of the map as it is now and put it into the head. Fenced."""
+    def write(self, also: Step = lambda head: head) -> Head:
+        """Write a checkpoint of the map as it is now and put it into the head, which `also` may
+        change in the same step. Nothing new since the last one: only that step. Fenced."""
         journal = self._journal
         with journal.lock:
-            snapshot = self._snapshot()
+            if journal.manifest and journal.checkpointed == journal.tail.seq:
+                return self._change(also)
+            copy = self._copy()
         try:
-            manifest, key = self._store_parts(snapshot)
-            head = self._commit(key, manifest.tail.seq)
+            manifest, key = self._store_parts(copy)
+            head = self._commit(key, manifest.tail.seq, also)
         except BaseException:
             with journal.lock:
-                journal.map.dirty |= set(snapshot.changed)
+                journal.map.dirty |= set(copy.changed)
             raise
         with journal.lock:
             journal.regions, journal.litter = dict(manifest.regions), set(manifest.litter)
             journal.manifest, journal.checkpointed = key, manifest.tail.seq
-        self.doom(head)
         return head
 
-    def doom(self, head: Head) -> None:
-        """Note what the checkpoint in the head, which is `head`, does not need."""
-        journal, now = self._journal, self._clock()
-        with journal.lock:
-            for number, found in journal.map.dead():
-                if found.died <= head.checkpoint_seq and not _pinned(found, head):
-                    self._numbers[found.key] = number
-                    self._due.setdefault(found.key, now + self._grace)
-            if not head.pins:
-                for key in journal.litter:
-                    self._due.setdefault(key, now + self._grace)
-
-    def collect(self) -> int:
-        """Delete what is due; how many objects. What cannot be deleted now stays due."""
-        now, done = self._clock(), 0
-        for key in [key for key, due in self._due.items() if due <= now]:
-            try:
-                self._store.delete(self._journal.prefix + key)
-            except Unavailable:
-                break
-            with self._journal.lock:
-                self._journal.litter.discard(key)
-                self._journal.map.objects.pop(self._numbers.pop(key, 0), None)
-            del self._due[key]
-            done += 1
-        return done
-
-    def _snapshot(self) -> _Snapshot:
+    def _copy(self) -> _Copy:
         """The map as it is. Call with the lock held."""
         journal, found = self._journal, self._journal.map
         changed = {
@@ -112,30 +67,30 @@ class Checkpointer:
             *(journal.uuid, journal.tail, found.next_object, dict(journal.regions), objects),
             tuple(journal.litter),
         )
-        return _Snapshot(manifest, changed)
+        return _Copy(manifest, changed)
 
-    def _store_parts(self, snapshot: _Snapshot) -> tuple[Manifest, str]:
-        journal, manifest = self._journal, snapshot.manifest
-        name = f"ckpt/{manifest.tail.seq:016x}-{self._new_id().hex()}"
+    def _store_parts(self, copy: _Copy) -> tuple[Manifest, str]:
+        journal, manifest = self._journal, copy.manifest
+        seq = manifest.tail.seq
+        name = checkpoint_name(seq, journal.owner.epoch, self._new_id())
         regions = dict(manifest.regions)
-        for index, region in snapshot.changed.items():
+        for index, region in copy.changed.items():
             regions[index] = f"{name}/{index:08x}"
-            body = checkpoint.encode_region(journal.uuid, index, manifest.tail.seq, region)
-            journal.put(regions[index], body)
+            journal.put(regions[index], checkpoint.encode_region(journal.uuid, index, seq, region))
         old = set(manifest.regions.values()) - set(regions.values())
-        old |= {journal.manifest} - {""}
-        manifest = replace(manifest, regions=regions, litter=(*manifest.litter, *old))
+        gone = {Litter(key, made_at(key), seq) for key in old}
+        if journal.manifest:
+            gone.add(Litter(journal.manifest, journal.checkpointed, seq))
+        manifest = replace(manifest, regions=regions, litter=(*manifest.litter, *gone))
         journal.put(f"{name}/manifest", manifest.encode())
         return manifest, f"{name}/manifest"
 
-    def _commit(self, key: str, seq: int) -> Head:
+    def _commit(self, key: str, seq: int, also: Step) -> Head:
         def step(head: Head) -> Head:
-            return replace(head, checkpoint=key, checkpoint_seq=seq, boundary=seq)
+            return also(replace(head, checkpoint=key, checkpoint_seq=seq, boundary=seq))
 
+        return self._change(step)
+
+    def _change(self, step: Step) -> Head:
         journal = self._journal
         return journal.patiently(lambda: self._heads.change(journal.uuid, journal.owner, step))
-
-
-def _pinned(found: StoredObject, head: Head) -> bool:
-    """Whether a snapshot was taken while the object lived."""
-    return any(found.born <= seq < found.died for seq in head.pins.values())

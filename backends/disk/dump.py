@@ -3,7 +3,7 @@
 Written from docs/format.md and sharing no code with the rest of this package: a second opinion on
 the format, and the last resort when nothing else runs.
 
-    python -m backends.disk.dump DIRECTORY UUID IMAGE
+    python -m backends.disk.dump DIRECTORY UUID[@SNAPSHOT] IMAGE
 
 DIRECTORY holds a copy of the profile's prefix, one file per object (`aws s3 sync`).
 """
@@ -29,38 +29,65 @@ class Unreadable(Exception):
     """What is in the bucket is not what the format says."""
 
 
-def dump(keys: Iterable[str], get: Get, uuid: str) -> Iterator[tuple[int, bytes]]:
-    """Every block of the disk that was written, as (number, bytes), in ascending order. `keys`:
-    all keys below the prefix. Unreadable when something is missing or damaged."""
-    prefix = f"disks/{uuid}/"
-    names = sorted(key.removeprefix(prefix) for key in keys if key.startswith(prefix))
-    seq, link, places, objects, next_object = _checkpoint(names, get, prefix, uuid)
-    while f"log/{seq + 1:016x}" in names:
+def dump(
+    keys: Iterable[str], get: Get, uuid: str, snapshot: str = ""
+) -> Iterator[tuple[int, bytes]]:
+    """Every block of the disk that was written, as (number, bytes), in ascending order; of one of
+    its snapshots, if one is named. `keys`: all keys below the prefix. Unreadable when something is
+    missing or damaged."""
+    prefix, keys = f"disks/{uuid}/", list(keys)
+    names = {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
+    manifest = _manifest(keys, get, uuid, snapshot)
+    seq, link, places, objects, next_object = _checkpoint(manifest, get, prefix, uuid)
+    while not snapshot and f"log/{seq + 1:016x}" in names:
         seq += 1
         body = get(f"{prefix}log/{seq:016x}")
         link, next_object = _apply(body, seq, uuid, link, places, objects, next_object)
     for block in sorted(places):
         key, offset, crc = places[block]
-        data = get(prefix + key)[offset : offset + 4096]
+        data = get(_full(prefix, key))[offset : offset + 4096]
         if len(data) != 4096 or zlib.crc32(data) != crc:
-            raise Unreadable(f"block {block} in {prefix}{key} does not match its checksum")
+            raise Unreadable(f"block {block} in {_full(prefix, key)} does not match its checksum")
         yield block, data
 
 
+def _full(prefix: str, key: str) -> str:
+    """Objects of the disk that this one was cloned from are named in full."""
+    return key if key.startswith("disks/") else prefix + key
+
+
+def _manifest(keys: list[str], get: Get, uuid: str, snapshot: str) -> str:
+    """The checkpoint that the head names, or a snapshot in it; empty when there is none yet."""
+    slots = f"records/disks/{uuid}/"
+    states = sorted(key for key in keys if key.startswith(slots) and key[-16:] != "0" * 16)
+    if not states:
+        raise Unreadable(f"there is no record {slots}...: the head of the disk")
+    head = json.loads(get(states[-1]).split(b"\n", 2)[2])
+    if head["format"] not in (1, 2) or head["uuid"] != uuid:
+        raise Unreadable(f"{states[-1]} is not the head of disk {uuid}")
+    if not snapshot:
+        return str(head["checkpoint"])
+    if snapshot not in head["pins"]:
+        raise Unreadable(f"disk {uuid} has no snapshot {snapshot}")
+    return str(head["pins"][snapshot]["manifest"])
+
+
 def _checkpoint(
-    names: list[str], get: Get, prefix: str, uuid: str
+    manifest: str, get: Get, prefix: str, uuid: str
 ) -> tuple[int, bytes, Places, dict[int, tuple[str, int]], int]:
-    manifests = [name for name in names if name.startswith("ckpt/") and name.endswith("/manifest")]
-    if not manifests:
+    if not manifest:
         return 0, bytes(32), {}, {}, 1
-    body = get(prefix + manifests[-1])
+    body = get(prefix + manifest)
     if body[:8] != b"kedgemap" or zlib.crc32(body[12:]) != int.from_bytes(body[8:12], "little"):
-        raise Unreadable(f"{prefix}{manifests[-1]} is damaged")
+        raise Unreadable(f"{prefix}{manifest} is damaged")
     content = json.loads(zlib.decompress(body[12:]))
+    if content["format"] not in (1, 2) or content["uuid"] != uuid:
+        raise Unreadable(f"{prefix}{manifest} is not a checkpoint of disk {uuid}")
     objects = {number: (key, start) for number, key, start, *_ in content["objects"]}
     places: Places = {}
     for index, key in content["regions"]:
-        _region(get(prefix + key), uuid, index, objects, places)
+        whose = key.split("/")[1] if key.startswith("disks/") else uuid
+        _region(get(_full(prefix, key)), whose, index, objects, places)
     return content["seq"], bytes.fromhex(content["hash"]), places, objects, content["next_object"]
 
 
@@ -128,10 +155,11 @@ def _apply(
 
 def main(arguments: list[str]) -> None:
     """Write the image, sparse."""
-    root, uuid, image = Path(arguments[0]), arguments[1], Path(arguments[2])
+    root, image = Path(arguments[0]), Path(arguments[2])
+    uuid, _, snapshot = arguments[1].partition("@")
     keys = [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()]
     with image.open("xb") as opened:
-        for block, data in dump(keys, lambda key: (root / key).read_bytes(), uuid):
+        for block, data in dump(keys, lambda key: (root / key).read_bytes(), uuid, snapshot):
             opened.seek(block * 4096)
             opened.write(data)
 

@@ -3,12 +3,14 @@
 import enum
 import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from backends.disk.blockmap import Stored
 from backends.disk.cache import Cache
-from backends.disk.checkpointing import Checkpointer
+from backends.disk.checkpointing import Checkpointer, Step
+from backends.disk.collecting import Collector
 from backends.disk.commit import Kind as RecordKind
 from backends.disk.device import BLOCK
 from backends.disk.journal import Content, Journal
@@ -43,6 +45,7 @@ class Parts:
     reader: Reader
     shipper: Shipper
     checkpointer: Checkpointer
+    collector: Collector
     replayed: frozenset[int] = frozenset()
     """FUSE requests that the log has already, of a server that died."""
 
@@ -132,7 +135,7 @@ class Disk:
                 while self.ship():
                     pass
                 self.parts.journal.append(RecordKind.CLEAN, Content(), self.parts.log.seq)
-                self.parts.checkpointer.write()
+                self.checkpoint()
         finally:
             self._closed = True
             with self._lock:
@@ -180,14 +183,25 @@ class Disk:
 
     def tend(self, *, commits: int = CHECKPOINT_EVERY) -> None:
         """Write a checkpoint if one is due, and collect."""
-        with self._shipping:
-            try:
-                if self.parts.checkpointer.due(commits):
-                    self.parts.checkpointer.write()
-                self.parts.checkpointer.collect()
-            except (Fenced, Damaged) as error:
-                self.fail(error)
-                raise
+        if self.parts.checkpointer.due(commits):
+            self.checkpoint()
+        with self._shipping, self._breaking():
+            self.parts.collector.look()
+            self.parts.collector.collect()
+
+    def checkpoint(self, also: Step = lambda head: head) -> None:
+        """Write a checkpoint of what is in the store, and change the head in the same step."""
+        with self._shipping, self._breaking():
+            self.parts.collector.doom(self.parts.checkpointer.write(also))
+
+    def pin(self, also: Step) -> None:
+        """As `checkpoint`, of everything that was written before the call."""
+        with self._lock:
+            self._check()
+            target = self.parts.log.seq
+        while self.shipped < target and self._dirty():
+            self.ship()
+        self.checkpoint(also)
 
     def fail(self, error: KedgeError) -> None:
         """Break the disk: nothing is acknowledged any more."""
@@ -244,6 +258,15 @@ class Disk:
         """Wait until something changed: a first write, a failure, the end; at most so long."""
         with self._lock:
             self._changed.wait(seconds)
+
+    @contextmanager
+    def _breaking(self) -> Iterator[None]:
+        """What ends all writing ends it here."""
+        try:
+            yield
+        except (Fenced, Damaged) as error:
+            self.fail(error)
+            raise
 
     def _dirty(self) -> bool:
         with self._lock:

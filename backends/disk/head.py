@@ -14,10 +14,14 @@ from backends.disk.history import Owner
 from backends.errors import Conflict, Damaged, Exists, Fenced, NotFound
 from backends.records import Record, Records
 
-FORMAT = 1
+FORMAT = 2
 KIND = "disks"
 CLAIM_SHIFT = 20
 """An epoch is that of the claim, shifted, plus how often the disk was taken under the claim."""
+
+
+CLONE = "clone:"
+"""What the names of the pins begin with that clones hold; no snapshot can have such a name."""
 
 
 class State(enum.Enum):
@@ -25,7 +29,23 @@ class State(enum.Enum):
 
     DETACHED = "detached"
     ATTACHED = "attached"
+    CLONING = "cloning"
+    """A clone whose first checkpoint is not made yet: nobody can open it."""
     DELETED = "deleted"
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A snapshot or clone: the disk as the checkpoint `manifest` has it, after record `seq`."""
+
+    seq: int
+    manifest: str
+    size: int
+    """Bytes of the disk then."""
+    created: str = ""
+    """When, as its maker said, for people."""
+    call: str = ""
+    """Tells a repetition of the call that made it from another one."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +66,26 @@ class Head:
     checkpoint_seq: int = 0
     boundary: int = 0
     """Log records up to here, fences excepted, may have been deleted."""
-    pins: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    """Snapshots by name: the record each one ends with."""
+    pins: Mapping[str, Pin] = field(default_factory=lambda: MappingProxyType({}))
+    """What collection has to leave alone, by name; see pins.py."""
+    base: str = ""
+    """The disk that this one was cloned from and whose objects it still uses."""
 
     def encode(self) -> bytes:
         """The record's value."""
         fields = {**asdict(replace(self, pins={})), "state": self.state.value}
-        return json.dumps({"format": FORMAT, **fields, "pins": dict(self.pins)}).encode()
+        pins = {name: asdict(pin) for name, pin in sorted(self.pins.items())}
+        return json.dumps({"format": FORMAT, **fields, "pins": pins}).encode()
 
     @classmethod
     def decode(cls, record: Record) -> "Head":
         """Damaged when it is of another format or makes no sense."""
         try:
             fields = json.loads(record.value)
-            if fields.pop("format") != FORMAT:
+            if fields.pop("format") not in (1, FORMAT):
                 raise ValueError("it was written by a newer version of kedge; upgrade this node")
-            head = cls(**{**fields, "state": State(fields["state"])})
+            pins = {name: Pin(**pin) for name, pin in fields["pins"].items()}
+            head = cls(**{**fields, "state": State(fields["state"]), "pins": pins})
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise Damaged(f"{record.key} is not the head of a disk: {error}") from error
         if record.key != f"{KIND}/{head.uuid}":
@@ -82,7 +106,11 @@ class Heads:
 
     def create(self, uuid: str, size: int) -> Head:
         """Make the head of a new disk. There already: returned; Exists when it differs."""
-        head = Head(uuid, size)
+        return self.begin(Head(uuid, size))
+
+    def begin(self, head: Head) -> Head:
+        """Make a head. There already: returned; Exists when its size differs or it was deleted."""
+        uuid, size = head.uuid, head.size
         try:
             self._records.put(f"{KIND}/{uuid}", head.encode(), expected=None)
         except Conflict:
@@ -104,6 +132,8 @@ class Heads:
         def step(head: Head) -> Head:
             if head.state is State.DELETED:
                 raise NotFound(f"disk {uuid} was deleted")
+            if head.state is State.CLONING:
+                raise NotFound(f"disk {uuid} is a clone that is not ready yet")
             if head.session == session.hex():
                 return replace(head, state=State.ATTACHED)
             if head.epoch >> CLAIM_SHIFT > claim:
@@ -143,12 +173,18 @@ class Heads:
         def step(head: Head) -> Head:
             if head.state is State.DELETED:
                 return head
-            return replace(head, epoch=head.epoch + 1, session="", node="", state=State.DELETED)
+            clones = {name: pin for name, pin in head.pins.items() if name.startswith(CLONE)}
+            ended = replace(head, epoch=head.epoch + 1, session="", node="", pins=clones)
+            return replace(ended, state=State.DELETED)
 
         try:
-            return self._change(uuid, step)
+            return self.update(uuid, step)
         except NotFound:
             return None
+
+    def update(self, uuid: str, step: Callable[[Head], Head]) -> Head:
+        """Change a head, whoever holds the disk. `step` may be called several times. NotFound."""
+        return self._change(uuid, step)
 
     def _change(self, uuid: str, step: Callable[[Head], Head]) -> Head:
         while True:

@@ -8,14 +8,17 @@ import functools
 import threading
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from backends.disk import checkpoint, commit
 from backends.disk.blockmap import BlockMap
+from backends.disk.checkpoint import Manifest
 from backends.disk.commit import Commit, DataObject, Extent, Kind
 from backends.disk.head import Head
-from backends.disk.history import Owner, Tail
+from backends.disk.history import Held, Owner, Tail
+from backends.disk.liveness import Litter
+from backends.disk.naming import located, made_at, maker, prefix_of
 from backends.errors import Damaged, Fenced, NotFound, Unavailable
 from backends.stores.base import Store
 from backends.stores.settled import create
@@ -54,14 +57,16 @@ class Journal:
         self.regions: dict[int, str] = {}
         self.manifest = ""
         """Key of the checkpoint that the head names."""
-        self.litter: set[str] = set()
+        self.litter: set[Litter] = set()
         """Parts of earlier checkpoints that may still be there."""
         self.lock = threading.RLock()
         self.checkpointed = 0
         """The record that the last checkpoint of this disk ends with."""
         self.fence_seq = 0
         """The record from which on this owner writes alone."""
-        self.prefix = f"disks/{head.uuid}/"
+        self.prefix = prefix_of(head.uuid)
+        self.base = head.base
+        """The disk whose objects this one still uses."""
         self._store = store
         self._new_id = new_id
         self._wait = wait
@@ -70,9 +75,7 @@ class Journal:
         """Begin with the head's checkpoint; regions follow when they are touched."""
         if not head.checkpoint:
             return
-        manifest = self.checked(
-            head.checkpoint, lambda body: checkpoint.decode_manifest(body, uuid=self.uuid)
-        )
+        manifest = self.manifest_of(head.checkpoint)
         self.tail = manifest.tail
         self.checkpointed = manifest.tail.seq
         self.map.objects = dict(manifest.objects)
@@ -81,6 +84,28 @@ class Journal:
         self.litter = set(manifest.litter)
         self.manifest = head.checkpoint
         self.map.absent = set(manifest.regions)
+
+    def manifest_of(self, key: str) -> Manifest:
+        """A checkpoint of this disk. Damaged when it is not there."""
+        return self.checked(key, lambda body: checkpoint.decode_manifest(body, uuid=self.uuid))
+
+    def become(self, past: Manifest) -> None:
+        """Make the map that of an earlier checkpoint, as if the last record had done it. Nobody's
+        local log follows this: what was not shipped before is no part of the past."""
+        seq, objects = self.tail.seq, {}
+        for number, found in self.map.objects.items():
+            objects[number] = replace(found, live=0, died=found.died or seq)
+        for number, found in past.objects.items():
+            if found.live:
+                objects[number] = replace(found, died=0)
+        kept = set(past.regions.values())
+        gone = set(self.regions.values()) - kept
+        self.litter = {part for part in self.litter if part.key not in kept}
+        self.litter |= {Litter(key, made_at(key), seq) for key in gone}
+        self.map.objects, self.map.regions, self.map.dirty = objects, {}, set()
+        self.regions, self.map.absent = dict(past.regions), set(past.regions)
+        owner = self.owner
+        self.tail = replace(self.tail, holders=(Held(owner.epoch, owner.session, "", 0),))
 
     def replay(self) -> None:
         """Take over every record up to the first free slot."""
@@ -120,7 +145,8 @@ class Journal:
         with self.lock:
             wanted = [(index, self.regions[index]) for index in self.map.missing(start, count)]
         for index, key in wanted:
-            decode = functools.partial(checkpoint.decode_region, uuid=self.uuid, index=index)
+            uuid = maker(self.uuid, key)
+            decode = functools.partial(checkpoint.decode_region, uuid=uuid, index=index)
             region = self.checked(key, decode)
             with self.lock:
                 if index in self.map.absent:
@@ -189,7 +215,7 @@ class Journal:
 
     def _fetch(self, key: str) -> bytes:
         try:
-            return self.patiently(lambda: self._store.get(self.prefix + key))
+            return self.patiently(lambda: self._store.get(located(self.prefix, key)))
         except NotFound as error:
             raise Damaged(f"disk {self.uuid} lacks its object {key}") from error
 

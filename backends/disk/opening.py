@@ -13,7 +13,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 from backends.disk.cache import Cache
-from backends.disk.checkpointing import GRACE, Checkpointer
+from backends.disk.checkpointing import Checkpointer
+from backends.disk.collecting import GRACE, Collector
 from backends.disk.engine import Disk, Durability, Parts
 from backends.disk.head import CLAIM_SHIFT, Head, Heads, State
 from backends.disk.history import Owner, Tail
@@ -158,15 +159,13 @@ def _assemble(place: Place, journal: Journal, found: _Recovered, head: Head, ter
     for entry in found.entries:
         if entry.seq > found.upto:
             overlay.take(entry)
-    checkpointer = Checkpointer(
-        journal,
-        place.heads,
-        place.store,
-        new_id=place.new_id,
+    collector = Collector(
+        *(journal, place.heads, place.store),
         clock=place.clock,
+        new_id=place.new_id,
         grace=terms.grace,
     )
-    checkpointer.doom(head)
+    collector.doom(head)
     parts = Parts(
         journal=journal,
         log=found.log,
@@ -174,7 +173,8 @@ def _assemble(place: Place, journal: Journal, found: _Recovered, head: Head, ter
         cache=cache,
         reader=Reader(place.store, journal.prefix, cache, place.wait),
         shipper=Shipper(journal, found.log, cache, place.pool, place.new_id),
-        checkpointer=checkpointer,
+        checkpointer=Checkpointer(journal, place.heads, new_id=place.new_id),
+        collector=collector,
         replayed=frozenset(
             entry.unique for entry in found.entries if entry.connection == terms.connection
         ),

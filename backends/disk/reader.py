@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from backends.disk.blockmap import Stored
 from backends.disk.cache import FRAME, Cache
+from backends.disk.naming import located
 from backends.errors import Damaged, NotFound, Unavailable
 from backends.stores.base import Store
 
@@ -50,8 +51,9 @@ class Reader:
         block = body[place * 4096 : place * 4096 + 4096] if body else b""
         if len(block) == 4096 and zlib.crc32(block) == stored.checksum:
             return block
+        key = located(self._prefix, stored.holder.key)
         raise Damaged(
-            f"object {self._prefix}{stored.holder.key} is damaged at its block {stored.place}; "
+            f"object {key} is damaged at its block {stored.place}; "
             "restore the object from a backup of the bucket"
         )
 
@@ -82,7 +84,7 @@ class Reader:
         count = 0
         while True:
             try:
-                return self._store.get_range(self._prefix + key, start, length)
+                return self._store.get_range(located(self._prefix, key), start, length)
             except NotFound:
                 raise
             except Unavailable:

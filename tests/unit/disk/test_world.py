@@ -10,7 +10,7 @@ import pytest
 
 from backends.disk import journal
 from backends.disk.blockmap import BlockMap, StoredObject
-from backends.disk.checkpointing import Checkpointer
+from backends.disk.collecting import Collector
 from backends.disk.commit import Commit, Kind
 from backends.disk.history import Held, Tail
 from backends.disk.journal import Journal
@@ -111,16 +111,16 @@ def record_before_data() -> Any:
 
 def collected_before_the_checkpoint() -> Any:
     """What is dead now is deleted, though the head still leads to it."""
-    real = Checkpointer.collect
+    real = Collector.collect
 
-    def collect(self: Checkpointer) -> int:
+    def collect(self: Collector) -> int:
         with self._journal.lock:
             for number, found in self._journal.map.dead():
                 self._numbers[found.key] = number
                 self._due.setdefault(found.key, 0.0)
         return real(self)
 
-    return patch.object(Checkpointer, "collect", collect)
+    return patch.object(Collector, "collect", collect)
 
 
 def foreign_logs_are_merged() -> Any:

@@ -1,0 +1,84 @@
+"""A new disk that begins as another one was: nothing is copied but a table of contents.
+
+1. the clone's head, which nobody can open yet and which names the base
+2. a pin in the head of the base: from now on collection and removal leave alone what it needs
+3. the clone's first checkpoint: what the pinned one says, with every object named in full
+4. the clone's head: open to everybody
+
+A crash between two of them: the same call finishes, or `delete_disk` takes back what there is.
+"""
+
+from dataclasses import replace
+
+from backends.disk import checkpoint, pins
+from backends.disk.checkpoint import Manifest
+from backends.disk.head import Head, Heads, Pin, State
+from backends.disk.history import Tail
+from backends.disk.naming import checkpoint_name, located, prefix_of
+from backends.errors import Damaged, Exists, NotFound
+from backends.stores.base import Store
+
+_FIRST = f"{checkpoint_name(0, 0, bytes(8))}/manifest"
+_REFETCH = 3
+
+
+def clone_disk(store: Store, heads: Heads, base: str, source: str, uuid: str, size: int) -> Head:
+    """Make disk `uuid` from snapshot `source` of disk `base`, or from the whole of it as it was
+    closed when that is empty; at least `size` bytes large. Repeatable. NotFound, InUse, Exists."""
+    origin = heads.read(base)
+    begun = replace(
+        origin,
+        uuid=uuid,
+        size=size,
+        base=base,
+        state=State.CLONING,
+        ready=True,
+        epoch=0,
+        session="",
+        node="",
+        checkpoint="",
+        checkpoint_seq=0,
+        boundary=0,
+        pins={},
+    )
+    head = heads.begin(begun)
+    if head.state is not State.CLONING:
+        return head
+    if head.base != base:
+        raise Exists(f"disk {uuid} is being made from another one")
+    pin = heads.update(base, pins.clone(source, uuid)).pins[pins.clone_name(uuid)]
+    store.put(prefix_of(uuid) + _FIRST, _first(store, base, pin, uuid).encode())
+    return heads.update(uuid, lambda head: _opened(head, max(size, pin.size)))
+
+
+def _opened(head: Head, size: int) -> Head:
+    if head.state is State.DELETED:
+        raise NotFound(f"disk {head.uuid} was deleted")
+    if head.state is not State.CLONING:
+        return head
+    return replace(head, state=State.DETACHED, checkpoint=_FIRST, size=size)
+
+
+def _first(store: Store, base: str, pin: Pin, uuid: str) -> Manifest:
+    prefix = prefix_of(base)
+    past = _manifest(store, prefix + pin.manifest, base)
+    return Manifest(
+        uuid=uuid,
+        tail=Tail(),
+        next_object=past.next_object,
+        regions={index: located(prefix, key) for index, key in past.regions.items()},
+        objects={
+            number: replace(found, key=located(prefix, found.key), born=0, died=0)
+            for number, found in past.objects.items()
+            if found.live
+        },
+    )
+
+
+def _manifest(store: Store, key: str, uuid: str) -> Manifest:
+    for _ in range(_REFETCH):
+        try:
+            return checkpoint.decode_manifest(store.get(key), uuid=uuid)
+        except Damaged:
+            continue
+    return checkpoint.decode_manifest(store.get(key), uuid=uuid)
