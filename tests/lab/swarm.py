@@ -1,64 +1,83 @@
 """A Swarm of real engines on one machine: a network namespace each, joined by a bridge.
 
 Every node has its own engine, mounts, host name, /run and state, and the managed plugin; what they
-share is one directory, as a network file system would be. A node can be cut from the network,
-frozen, killed, and brought back.
+share is a `Storage`. A node can be cut from the network, frozen, killed, and brought back.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.lab import images
 from tests.lab.namespace import Failed, run
 from tests.lab.node import DRIVER, ManagedNode
+from tests.lab.storage import Storage
 
-BRIDGE = "kedge-sw"
 HEARTBEAT = "1s"
 """Swarm takes a node for lost after three of these; 5 s by default."""
+
+
+class Network:
+    """A bridge with a network of its own, of which this machine has the first address. Several
+    Swarms on one machine do not meet."""
+
+    def __init__(self) -> None:
+        for number in range(256):
+            self.name = f"kedge-b{number}"
+            try:
+                run(["ip", "link", "add", self.name, "type", "bridge"])
+            except Failed:
+                continue
+            break
+        else:
+            raise RuntimeError("256 bridges of earlier runs: remove the links kedge-b*")
+        self._net = f"198.18.{number}"
+        self.gateway = self.address(1)
+        run(["ip", "addr", "add", f"{self.gateway}/24", "dev", self.name])
+        run(["ip", "link", "set", self.name, "up"])
+
+    def address(self, number: int) -> str:
+        """One of the network's."""
+        return f"{self._net}.{number}"
+
+    def close(self) -> None:
+        """Remove the bridge."""
+        run(["ip", "link", "del", self.name])
 
 
 class Member:
     """One node of the Swarm. `name` is its host name, its node name, its kedge name."""
 
-    def __init__(self, number: int, built: Path, shared: Path) -> None:
+    def __init__(self, number: int, built: Path, network: Network, storage: Storage) -> None:
         self.name = f"n{number}"
-        self.network = f"{BRIDGE}-{number}"
-        self.link = f"{BRIDGE}{number}"
-        self.address = f"192.0.2.{10 + number}"
-        self._shared = shared
-        self._wire()
+        self.network = self.link = f"{network.name}-{self.name}"
+        self.address = network.address(10 + number)
+        self._storage = storage
+        self._wire(network)
         self.node = ManagedNode(self.name, built, network=self.network)
         self.docker = self.node.docker
 
-    def _wire(self) -> None:
+    def _wire(self, network: Network) -> None:
         run(["ip", "netns", "add", self.network])
         run(["ip", "link", "add", self.link, "type", "veth", "peer", "eth0", "netns", self.network])
-        run(["ip", "link", "set", self.link, "master", BRIDGE, "up"])
+        run(["ip", "link", "set", self.link, "master", network.name, "up"])
         inside = ["ip", "-n", self.network]
         run([*inside, "addr", "add", f"{self.address}/24", "dev", "eth0"])
         run([*inside, "link", "set", "eth0", "up"])
         run([*inside, "link", "set", "lo", "up"])
 
     def start(self) -> None:
-        """The engine, the images, the plugin on the shared directory."""
-        self._mount()
+        """The engine, the images, the plugin on the storage."""
+        self._storage.equip(self.node)
         (self.node.data / "kedge.toml").write_text(
-            f'node = "{self.name}"\n[profiles.shared]\nbackend = "local"\n'
-            'root = "/host/shared/volumes"\nshared = "yes"\n'
+            f'node = "{self.name}"\n{self._storage.settings(self.name)}'
         )
         self.node.start()
-
-    def _mount(self) -> None:
-        place = self.node.data.parent / "shared"
-        place.mkdir(exist_ok=True)
-        self.node.engine.box.run(["mount", "--bind", str(self._shared), str(place)])
 
     def cut(self) -> None:
         """Pull the network cable."""
@@ -94,7 +113,7 @@ class Member:
     def revive(self) -> None:
         """Power on, as a machine boots: an empty /run, the engine, what it restarts."""
         self.node.engine.power_on()
-        self._mount()
+        self._storage.equip(self.node)
         self.node.engine.start()
 
     def close(self) -> None:
@@ -108,18 +127,16 @@ class Member:
 class Swarm:
     """Three members; the first is the only manager, and is not given work."""
 
-    def __init__(self, built: Path, members: int = 3) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="kedge-swarm-", dir="/var/tmp"))
-        shared = self.root / "shared"
-        shared.mkdir()
-        run(["ip", "link", "add", BRIDGE, "type", "bridge"])
-        run(["ip", "link", "set", BRIDGE, "up"])
-        self.members = [Member(number, built, shared) for number in range(members)]
-        self.shared = shared / "volumes"
+    def __init__(self, built: Path, storage: Storage, members: int = 3) -> None:
+        self.storage = storage
+        self._network = Network()
+        self.members = [Member(number, built, self._network, storage) for number in range(members)]
         self.manager = self.members[0]
 
     def start(self, *, load: Callable[[ManagedNode], None] = lambda node: None) -> None:
-        """Start every engine and join them. `load` puts further images on each."""
+        """Start the storage and every engine, and join them. `load` puts further images on
+        each."""
+        self.storage.start(self._network.gateway)
         for member in self.members:
             member.start()
             load(member.node)
@@ -134,6 +151,7 @@ class Swarm:
     def service(self, name: str, image: str, *command: str, volume: str, at: str) -> None:
         """A service of one replica on a volume, wherever Swarm puts it."""
         mount = f"type=volume,source={volume},target={at},volume-driver={DRIVER}"
+        mount += "".join(f",volume-opt={option}" for option in self.storage.options)
         self.manager.docker(
             "service",
             "create",
@@ -214,8 +232,8 @@ class Swarm:
     def close(self) -> None:
         """Remove everything, as far as it can be removed."""
         with ExitStack() as ends:
-            ends.callback(run, ["rm", "-rf", str(self.root)])
-            ends.callback(run, ["ip", "link", "del", BRIDGE])
+            ends.callback(self._network.close)
+            ends.callback(self.storage.close)
             for member in self.members:
                 ends.callback(member.close)
 
@@ -223,3 +241,14 @@ class Swarm:
 def load_database(node: ManagedNode) -> None:
     """MariaDB on every member."""
     images.load_mariadb(node.engine)
+
+
+@contextmanager
+def running(built: Path, storage: Storage) -> Iterator[Swarm]:
+    """A Swarm of three on this storage, with MariaDB at hand; gone afterwards."""
+    made = Swarm(built, storage)
+    try:
+        made.start(load=load_database)
+        yield made
+    finally:
+        made.close()

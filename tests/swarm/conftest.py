@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.lab import rootfs
-from tests.lab.swarm import Swarm, load_database
+from tests.lab.storage import SharedDirectory
+from tests.lab.swarm import Swarm, running
 
 HERE = Path(__file__).parent
 
@@ -21,12 +23,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def whole_swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
-    made = Swarm(rootfs.build(tmp_path_factory.mktemp("plugin")))
-    try:
-        made.start(load=load_database)
+    scratch = tmp_path_factory.mktemp("plugin")
+    place = Path(tempfile.mkdtemp(prefix="kedge-swarm-", dir="/var/tmp"))
+    with running(rootfs.build(scratch), SharedDirectory(place)) as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import threading
 import time
@@ -18,6 +19,9 @@ TABLE = (
 
 INSERT = "INSERT INTO t.acked VALUES ({n}, '{node}', {epoch}); SELECT {n};\n"
 
+PATIENCE = 5.0
+"""Seconds after which a server that does not answer is left."""
+
 
 @dataclass(frozen=True)
 class Acked:
@@ -30,51 +34,66 @@ class Acked:
 
 
 class LedgerClient:
-    """Inserts one row after another, each a transaction, into whichever server answers. A number
-    that was sent and not confirmed is never sent again: it may or may not be there."""
+    """Inserts one row after another, each a transaction, on *every* member where a server of the
+    service runs: so when there are two, as after a node was cut off, both are written to. Each
+    number is sent once: a row that was not confirmed may be there or not."""
 
     def __init__(self, swarm: Swarm, service: str, volume: str) -> None:
         self._swarm = swarm
         self._service = service
         self._volume = volume
-        self.acked: list[Acked] = []
-        self._n = 0
+        self._acked: list[Acked] = []
+        self._numbers = itertools.count(1)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, args=(member,), daemon=True)
+            for member in swarm.members[1:]
+        ]
+
+    @property
+    def acked(self) -> list[Acked]:
+        """Everything confirmed so far, in this order."""
+        return list(self._acked)
 
     def start(self) -> None:
         """Begin; returns when the first row is confirmed."""
-        self._thread.start()
-        self._swarm.wait(lambda: bool(self.acked), "the database takes rows", seconds=120)
+        for thread in self._threads:
+            thread.start()
+        self._swarm.wait(lambda: bool(self._acked), "the database takes rows", seconds=120)
 
     def stop(self) -> None:
         """End."""
         self._stop.set()
-        self._thread.join(30)
+        for thread in self._threads:
+            thread.join(30)
 
-    def node(self) -> str:
-        """Whose server confirmed last."""
-        return self.acked[-1].node
+    def newest(self) -> Acked:
+        """The last row confirmed under the highest epoch."""
+        return max(self.acked, key=lambda row: (row.epoch, row.at))
+
+    def since(self, time: float) -> list[Acked]:
+        """What was confirmed after that moment."""
+        found = list(itertools.takewhile(lambda row: row.at > time, reversed(self.acked)))
+        return found[::-1]
 
     def ask(self, sql: str) -> str:
-        """The answer of whichever server runs now."""
-        member, container = self._find()
-        return member.docker("exec", container, "mariadb", "-N", "-B", "-e", sql, seconds=30)
+        """The answer of the server that has the highest epoch."""
+        name = self.newest().node
+        member = next(one for one in self._swarm.members if one.name == name)
+        argv = ["exec", self._find(member), "mariadb", "-N", "-B", "-e", sql]
+        return member.docker(*argv, seconds=60)
 
-    def _find(self) -> tuple[Member, str]:
-        for member in self._swarm.members[1:]:
-            try:
-                found = member.docker("ps", "-q", "--filter", f"name={self._service}.", seconds=5)
-            except (Failed, OSError, subprocess.TimeoutExpired):
-                continue
-            if found:
-                return member, found.split()[0]
-        raise Failed(["find", self._service], 1, "no container of the service runs")
+    def _find(self, member: Member) -> str:
+        """The newest container of the service there."""
+        found = member.docker("ps", "-q", "--filter", f"name={self._service}.", seconds=10)
+        if not found:
+            raise Failed(["find", self._service], 1, "no container of the service runs here")
+        return found.split()[0]
 
-    def _run(self) -> None:
+    def _run(self, member: Member) -> None:
         while not self._stop.is_set():
             try:
-                member, container = self._find()
+                container = self._find(member)
                 epoch = int(member.node.status(self._volume)["epoch"])
                 member.docker("exec", container, "mariadb", "-e", TABLE, seconds=10)
                 self._insert(member, container, epoch)
@@ -91,22 +110,24 @@ class LedgerClient:
             stderr=subprocess.DEVNULL,
             text=True,
         ) as client:
-            assert client.stdin is not None
-            assert client.stdout is not None
-            watchdog = threading.Timer(3600, client.kill)
             try:
-                while not self._stop.is_set():
-                    self._n += 1
-                    client.stdin.write(INSERT.format(n=self._n, node=member.name, epoch=epoch))
-                    client.stdin.flush()
-                    watchdog = threading.Timer(5, client.kill)
-                    watchdog.start()
-                    answer = client.stdout.readline()
-                    watchdog.cancel()
-                    if answer.strip() != str(self._n):
-                        return
-                    self.acked.append(Acked(self._n, member.name, epoch, time.monotonic()))
+                while not self._stop.is_set() and self._one_row(client, member.name, epoch):
                     time.sleep(0.01)
             finally:
-                watchdog.cancel()
                 client.kill()
+
+    def _one_row(self, client: subprocess.Popen[str], node: str, epoch: int) -> bool:
+        """Whether the server confirmed it."""
+        assert client.stdin is not None
+        assert client.stdout is not None
+        n = next(self._numbers)
+        client.stdin.write(INSERT.format(n=n, node=node, epoch=epoch))
+        client.stdin.flush()
+        watchdog = threading.Timer(PATIENCE, client.kill)
+        watchdog.start()
+        answer = client.stdout.readline()
+        watchdog.cancel()
+        if answer.strip() != str(n):
+            return False
+        self._acked.append(Acked(n, node, epoch, time.monotonic()))
+        return True

@@ -10,7 +10,7 @@ import pytest
 from tests.lab import images
 from tests.lab.namespace import Failed
 from tests.lab.swarm import Member, Swarm
-from tests.swarm.writer import Writer
+from tests.swarm.writer import Writer, logs
 
 NUMBERS = itertools.count(1)
 TTL = 6.0
@@ -131,8 +131,8 @@ def test_twenty_volumes_move_at_once(swarm: Swarm) -> None:
     )
 
     def written() -> set[str]:
-        logs = list(swarm.shared.glob("volumes/*/data/log"))
-        lasts = [log.read_text().split()[-1] for log in logs if log.read_text().strip()]
+        texts = [log.read_text() for log in logs(swarm)]
+        lasts = [text.split()[-1] for text in texts if text.strip()]
         return set(lasts) if len(lasts) == 20 else set()
 
     swarm.wait(lambda: len(written()) == 1, "all volumes are written")

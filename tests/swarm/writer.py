@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab import images
+from tests.lab.storage import SharedDirectory
 from tests.lab.swarm import Swarm
 
 LOOP = 'n=0; while :; do n=$((n+1)); echo "$(hostname) $n" >> /data/log; sync; sleep 0.1; done'
@@ -35,7 +36,7 @@ class Writer:
 
     def lines(self) -> list[tuple[str, str]]:
         """(node, task) of every line, in the order of the file."""
-        files = list(Path(self.swarm.shared).glob("volumes/*/data/log"))
+        files = logs(self.swarm)
         wanted = [file for file in files if file.parts[-3] == self._uuid(files)]
         text = wanted[0].read_text() if wanted else ""
         hosts = [line.split()[0] for line in text.splitlines() if line.strip()]
@@ -71,3 +72,9 @@ class Writer:
     def never_two(self) -> bool:
         """No task wrote after its successor had begun."""
         return len(self.turns()) == len(set(self.turns()))
+
+
+def logs(swarm: Swarm) -> list[Path]:
+    """Every volume's file `log`, below every mount."""
+    assert isinstance(swarm.storage, SharedDirectory)
+    return list(swarm.storage.volumes.glob("*/data/log"))
