@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 VENV ?= .venv
 PY := $(VENV)/bin/python
+WORKERS ?= 3
 
 .PHONY: help check test chaos fast lint types format docs lock venv \
     demo clean-demo plugin install uninstall install-service uninstall-service
@@ -24,7 +25,7 @@ types: venv
 	$(PY) -m mypy
 
 fast: venv
-	$(PY) -m pytest -m "not lab" tests
+	$(PY) -m pytest -m "not lab and not sim" -n 2 --durations=10 --durations-min=0.5 tests
 
 format: venv
 	$(PY) -m ruff format .
@@ -35,9 +36,7 @@ test: venv ## everything, on real parts; installs what it needs (root)
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m pytest tests || { \
-	    echo "These failed beside the others; once more, alone:"; \
-	    $(PY) -m pytest -v --last-failed --last-failed-no-failures none tests; }
+	$(PY) -m tests.tries $(WORKERS)
 
 soak: venv ## the tests that grow with time, for as long as a night (root)
 	KEDGE_KILLS=40 KEDGE_KILL_SIZE=700M $(PY) -m pytest -s tests/lab/test_datapath_kills.py

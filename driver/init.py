@@ -209,7 +209,9 @@ def _describe(status: int) -> str:
 def _say(text: str) -> None:
     """To stderr if that can be done now: a reader that is stuck or gone must not stop init."""
     with contextlib.suppress(OSError):
-        if select.select([], [2], [], 0)[1]:
+        poll = select.poll()
+        poll.register(2, select.POLLOUT)
+        if poll.poll(0):
             os.write(2, f"init: {text}\n".encode())
 
 

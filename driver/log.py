@@ -101,8 +101,15 @@ class Brief(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """See the class."""
         line = self.format(record)[: select.PIPE_BUF // 4]
-        if select.select([], [self._err], [], 0)[1]:
+        if takes_now(self._err):
             _write(self._err, line)
+
+
+def takes_now(file: int) -> bool:
+    """Whether a write would not wait. (`select` would fail beyond descriptor 1023.)"""
+    poll = select.poll()
+    poll.register(file, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 def _write(file: int, line: str) -> None:

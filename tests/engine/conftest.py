@@ -15,14 +15,7 @@ import pytest
 from tests.lab import rootfs
 from tests.lab.node import ManagedNode, Node, SocketNode
 
-HERE = Path(__file__).parent
 NUMBERS = itertools.count(1)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.lab)
 
 
 @pytest.fixture(scope="session")

@@ -35,8 +35,28 @@ class Module:
     def imports(self) -> Iterator[str]:
         """Every module it imports anywhere, also inside functions; `from a import b` yields
         `a` and `a.b`, because either may be the module."""
+        return iter(self._imports)
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """Every node of its syntax tree."""
+        return list(ast.walk(self.tree))
+
+    @cached_property
+    def _imports(self) -> list[str]:
+        return list(self._find_imports())
+
+    @cached_property
+    def _uses(self) -> list[str]:
+        return list(self._find_uses())
+
+    @cached_property
+    def _functions(self) -> "list[tuple[str, Function]]":
+        return list(_functions(self.tree, ""))
+
+    def _find_imports(self) -> Iterator[str]:
         package = self.name if self.path.endswith("/__init__.py") else self.name.rpartition(".")[0]
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -50,13 +70,16 @@ class Module:
     def uses(self) -> Iterator[str]:
         """Dotted names as they are used: `os.environ`, `time.monotonic`, and what was imported
         from a module by name."""
+        return iter(self._uses)
+
+    def _find_uses(self) -> Iterator[str]:
         origin: dict[str, str] = {}
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 origin |= {(a.asname or a.name).split(".")[0]: a.name for a in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 origin |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 if node.value.id in origin:
                     yield f"{origin[node.value.id]}.{node.attr}"
@@ -65,7 +88,7 @@ class Module:
 
     def functions(self) -> "Iterator[tuple[str, Function]]":
         """Every function with its dotted name within the module."""
-        yield from _functions(self.tree, "")
+        return iter(self._functions)
 
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -100,6 +100,13 @@ def programs(modules: Iterable[Module]) -> Iterator[str]:
                 yield f"{module.path} uses {used}: programs are run in backends/host only"
 
 
+def waits(modules: Iterable[Module]) -> Iterator[str]:
+    """`select` raises for descriptors beyond 1023, which a busy service reaches."""
+    for module in modules:
+        if "select.select" in module.uses():
+            yield f"{module.path} uses select.select: poll knows no highest descriptor"
+
+
 def ambient(modules: Iterable[Module], allowed: dict[str, set[str]]) -> Iterator[str]:
     """Clock, randomness and environment arrive as arguments, except in the files of `allowed`."""
     for module in modules:
@@ -173,7 +180,7 @@ def docstrings(modules: Iterable[Module]) -> Iterator[str]:
     for module in modules:
         if module.text.strip() and ast.get_docstring(module.tree) is None:
             yield f"{module.path} has no docstring"
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if (
                 isinstance(node, ast.ClassDef)
                 and not node.name.startswith("_")
@@ -208,7 +215,7 @@ def names(modules: Iterable[Module]) -> Iterator[str]:
     """Names that say nothing."""
     for module in modules:
         found = [part for part in module.name.split(".") if FORBIDDEN_NAMES.search(part)]
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.ClassDef | Function):
                 words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", node.name)
                 if FORBIDDEN_NAMES.search(words):

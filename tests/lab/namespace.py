@@ -29,8 +29,11 @@ woken, wake = os.pipe()
 os.set_blocking(wake, False)
 signal.set_wakeup_fd(wake)
 print("ready", flush=True)
+poll = select.poll()
+poll.register(0, select.POLLIN)
+poll.register(woken, select.POLLIN)
 while True:
-    ready, _, _ = select.select([0, woken], [], [])
+    ready = [file for file, _ in poll.poll()]
     if woken in ready:
         os.read(woken, 4096)
     try:

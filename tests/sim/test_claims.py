@@ -24,6 +24,7 @@ MUTANT_SEEDS = 3000
 SHARES = 4
 
 
+@pytest.mark.sim
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("share", range(SHARES))
 def test_every_rule_holds(share: int) -> None:
@@ -41,6 +42,11 @@ def test_every_rule_holds(share: int) -> None:
     assert min(grants, takeovers, accepted, refused) > SEEDS / 100, "too little happened"
 
 
+def test_the_first_hundred() -> None:
+    for seed in range(100):
+        World(seed).run()
+
+
 def test_every_kind_of_run_is_taken() -> None:
     assert {World(seed).flavour for seed in range(20)} == set(FLAVOURS)
 
@@ -53,6 +59,7 @@ def test_a_seed_is_one_schedule() -> None:
     assert runs[0].judge.volumes == runs[1].judge.volumes
 
 
+@pytest.mark.sim
 @pytest.mark.parametrize(("mutant", "flavour"), MUTANTS, ids=lambda m: getattr(m, "__name__", ""))
 def test_every_broken_rule_is_found(
     mutant: Mutant, flavour: Flavour, monkeypatch: pytest.MonkeyPatch

@@ -214,6 +214,7 @@ def test_killed_before_any_step(name: str, how: str) -> None:
             whole(node, scenario, existed)
 
 
+@pytest.mark.sim
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_killed_again_while_it_recovers(name: str) -> None:
     scenario = SCENARIOS[name]

@@ -12,14 +12,6 @@ from tests.lab import rootfs
 from tests.lab.storage import SharedDirectory
 from tests.lab.swarm import Swarm, running
 
-HERE = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.lab)
-
 
 @pytest.fixture(scope="session")
 def whole_swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:

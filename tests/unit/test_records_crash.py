@@ -106,13 +106,17 @@ def check_kill(point: int) -> None:
     go_on(disk)
 
 
-def check_power_cut(point: int) -> None:
-    for seed in range(60):
+def check_power_cut(point: int, seeds: int = 6) -> None:
+    for seed in range(seeds):
         disk, acknowledged, _ = killed_at(point)
         chance = random.Random(seed)
         disk.cut_power(lambda chance=chance, seed=seed: chance.random() < (seed % 3) / 2)  # type: ignore[misc]
         assert value(disk) in allowed(acknowledged)
         go_on(disk)
+
+
+def check_many_power_cuts(point: int) -> None:
+    check_power_cut(point, seeds=60)
 
 
 def check_read_is_durable(point: int) -> None:
@@ -168,6 +172,12 @@ def test_dying_before_any_call(check: Callable[[int], None]) -> None:
         check(point)
 
 
+@pytest.mark.sim
+def test_many_power_cuts() -> None:
+    for point in POINTS:
+        check_many_power_cuts(point)
+
+
 def no_sync(self: KeyDirectory) -> None:
     """Mutant: names are left to become durable some time."""
 
@@ -205,11 +215,12 @@ MUTANTS: list[tuple[type, str, Callable[..., object]]] = [
 
 
 def check_everything() -> None:
-    for check in CHECKS:
+    for check in [*CHECKS, check_many_power_cuts]:
         for point in POINTS:
             check(point)
 
 
+@pytest.mark.sim
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant[2].__name__)
 def test_every_broken_rule_is_found(
     mutant: tuple[type, str, Callable[..., object]], monkeypatch: pytest.MonkeyPatch

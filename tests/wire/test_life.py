@@ -27,6 +27,8 @@ from tests.wire.service import (
     until,
 )
 
+pytestmark = pytest.mark.sim  # each test starts a service of its own and waits for it
+
 ID = "a" * 64
 Start = Callable[..., Service]
 
