@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from backends.disk.coding import Frames
 from backends.disk.commit import HOLE, INLINE, Commit, Kind
 from backends.errors import Damaged
 
@@ -31,6 +32,8 @@ class StoredObject:
     born: int
     live: int = 0
     died: int = 0
+    frames: Frames | None = None
+    """How its blocks are coded; None: they lie there as they are."""
 
 
 @dataclass
@@ -114,12 +117,15 @@ class BlockMap:
         return [(number, found) for number, found in self.objects.items() if not found.live]
 
     def _adopt_objects(self, commit: Commit) -> None:
-        for number, new in enumerate(commit.objects, commit.first_object):
-            self.objects[number] = StoredObject(new.name.key, new.start, new.blocks, commit.seq)
+        for index, new in enumerate(commit.objects):
+            self.objects[commit.first_object + index] = StoredObject(
+                *(new.name.key, new.start, new.blocks, commit.seq), frames=commit.frames(index)
+            )
         self.next_object = commit.first_object + len(commit.objects)
         if commit.kind is not Kind.FENCE:
             self.objects[self.next_object] = StoredObject(
-                commit.key, commit.inline_start, len(commit.inline) // 4096, commit.seq
+                *(commit.key, commit.inline_start, commit.inline_blocks, commit.seq),
+                frames=commit.frames(len(commit.objects)),
             )
             self.next_object += 1
 

@@ -10,8 +10,8 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 
-FRAME = 16
-"""Blocks of a frame: 64 KiB."""
+from backends.disk.coding import FRAME
+
 _BYTES = FRAME * 4096
 
 

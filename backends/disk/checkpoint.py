@@ -6,6 +6,7 @@
 Regions that did not change are named where an earlier checkpoint put them.
 """
 
+import base64
 import json
 import struct
 import zlib
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from backends.disk.blockmap import REGION, Region, StoredObject
+from backends.disk.coding import Frames, frames_of, known
 from backends.disk.commit import little, words32, words64
 from backends.disk.history import Held, Tail
 from backends.disk.liveness import Litter
@@ -51,7 +53,7 @@ class Manifest:
             "next_object": self.next_object,
             "regions": sorted(self.regions.items()),
             "objects": [
-                [number, o.key, o.start, o.blocks, o.born, o.live, o.died]
+                [number, o.key, o.start, o.blocks, o.born, o.live, o.died, *_coded(o.frames)]
                 for number, o in sorted(self.objects.items())
             ],
             "litter": sorted([part.key, part.born, part.died] for part in self.litter),
@@ -77,7 +79,7 @@ def decode_manifest(body: bytes, *, uuid: str) -> Manifest:
             tail=Tail(content["seq"], bytes.fromhex(content["hash"]), holders),
             next_object=content["next_object"],
             regions={int(index): str(key) for index, key in content["regions"]},
-            objects={int(number): StoredObject(*rest) for number, *rest in content["objects"]},
+            objects={int(number): _stored(*rest) for number, *rest in content["objects"]},
             litter=tuple(_litter(part, content["seq"]) for part in content["litter"]),
         )
     except (ValueError, KeyError, TypeError, zlib.error, struct.error) as error:
@@ -87,6 +89,24 @@ def decode_manifest(body: bytes, *, uuid: str) -> Manifest:
 def _litter(part: Any, seq: int) -> Litter:
     """Format 1 had only the key; it was needed somewhere before that checkpoint."""
     return Litter(part, 0, seq) if isinstance(part, str) else Litter(*part)
+
+
+def _coded(frames: Frames | None) -> tuple[int, str, str] | tuple[()]:
+    """What a coded object's row has more: coding, name, and the lengths of its frames."""
+    if frames is None:
+        return ()
+    lengths = base64.b64encode(little(frames.lengths)).decode()
+    return frames.coding, frames.name.hex(), lengths
+
+
+def _stored(*row: Any) -> StoredObject:
+    if len(row) == 6:
+        return StoredObject(*row)
+    key, start, blocks, born, live, died, coding, name, lengths = row
+    frames = Frames(coding, bytes.fromhex(name), words32(base64.b64decode(lengths)))
+    if not known(coding) or len(frames.lengths) != frames_of(blocks):
+        raise ValueError(f"object {key} is coded in a way this version of kedge does not know")
+    return StoredObject(key, start, blocks, born, live, died, frames)
 
 
 def encode_region(uuid: str, index: int, seq: int, region: Region) -> bytes:

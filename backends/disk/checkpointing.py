@@ -76,13 +76,14 @@ class Checkpointer:
         regions = dict(manifest.regions)
         for index, region in copy.changed.items():
             regions[index] = f"{name}/{index:08x}"
-            journal.put(regions[index], checkpoint.encode_region(journal.uuid, index, seq, region))
+            body = checkpoint.encode_region(journal.uuid, index, seq, region)
+            journal.put_sealed(regions[index], body)
         old = set(manifest.regions.values()) - set(regions.values())
         gone = {Litter(key, made_at(key), seq) for key in old}
         if journal.manifest:
             gone.add(Litter(journal.manifest, journal.checkpointed, seq))
         manifest = replace(manifest, regions=regions, litter=(*manifest.litter, *gone))
-        journal.put(f"{name}/manifest", manifest.encode())
+        journal.put_sealed(f"{name}/manifest", manifest.encode())
         return manifest, f"{name}/manifest"
 
     def _commit(self, key: str, seq: int, also: Step) -> Head:

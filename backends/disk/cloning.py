@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from backends.disk import checkpoint, pins
 from backends.disk.checkpoint import Manifest
+from backends.disk.coding import PLAIN, Coder
 from backends.disk.head import Head, Heads, Pin, State
 from backends.disk.history import Tail
 from backends.disk.naming import checkpoint_name, located, prefix_of
@@ -22,9 +23,18 @@ _FIRST = f"{checkpoint_name(0, 0, bytes(8))}/manifest"
 _REFETCH = 3
 
 
-def clone_disk(store: Store, heads: Heads, base: str, source: str, uuid: str, size: int) -> Head:
+def clone_disk(
+    store: Store,
+    heads: Heads,
+    base: str,
+    source: str,
+    uuid: str,
+    size: int,
+    coder: Coder = PLAIN,
+) -> Head:
     """Make disk `uuid` from snapshot `source` of disk `base`, or from the whole of it as it was
-    closed when that is empty; at least `size` bytes large. Repeatable. NotFound, InUse, Exists."""
+    closed when that is empty; at least `size` bytes large. Its data key is that of the base, to
+    which `coder` belongs. Repeatable. NotFound, InUse, Exists."""
     origin = heads.read(base)
     begun = replace(
         origin,
@@ -47,7 +57,8 @@ def clone_disk(store: Store, heads: Heads, base: str, source: str, uuid: str, si
     if head.base != base:
         raise Exists(f"disk {uuid} is being made from another one")
     pin = heads.update(base, pins.clone(source, uuid)).pins[pins.clone_name(uuid)]
-    store.put(prefix_of(uuid) + _FIRST, _first(store, base, pin, uuid).encode())
+    key = prefix_of(uuid) + _FIRST
+    store.put(key, coder.seal(key, _first(store, base, pin, uuid, coder).encode()))
     return heads.update(uuid, lambda head: _opened(head, max(size, pin.size)))
 
 
@@ -59,9 +70,9 @@ def _opened(head: Head, size: int) -> Head:
     return replace(head, state=State.DETACHED, checkpoint=_FIRST, size=size)
 
 
-def _first(store: Store, base: str, pin: Pin, uuid: str) -> Manifest:
+def _first(store: Store, base: str, pin: Pin, uuid: str, coder: Coder) -> Manifest:
     prefix = prefix_of(base)
-    past = _manifest(store, prefix + pin.manifest, base)
+    past = _manifest(store, prefix + pin.manifest, base, coder)
     return Manifest(
         uuid=uuid,
         tail=Tail(),
@@ -75,10 +86,10 @@ def _first(store: Store, base: str, pin: Pin, uuid: str) -> Manifest:
     )
 
 
-def _manifest(store: Store, key: str, uuid: str) -> Manifest:
+def _manifest(store: Store, key: str, uuid: str, coder: Coder) -> Manifest:
     for _ in range(_REFETCH):
         try:
-            return checkpoint.decode_manifest(store.get(key), uuid=uuid)
+            return checkpoint.decode_manifest(coder.open(key, store.get(key)), uuid=uuid)
         except Damaged:
             continue
-    return checkpoint.decode_manifest(store.get(key), uuid=uuid)
+    return checkpoint.decode_manifest(coder.open(key, store.get(key)), uuid=uuid)

@@ -15,18 +15,25 @@ import struct
 import zlib
 from array import array
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from backends.disk.coding import TABLE, Frames, encrypted, frames_of, known, sealed_bytes
 from backends.errors import Damaged
+
+if TYPE_CHECKING:
+    from backends.disk.ciphers import Cipher
 
 MAGIC = b"kedgelog"
 VERSION = 1
+CODED = 2
+"""The version of records whose blocks are compressed or encrypted (see coding.py)."""
 HOLE = -1
 """Extent of blocks that read as zeros from now on."""
 INLINE = -2
 """Extent of blocks whose bytes lie in the record itself."""
 GENESIS = bytes(32)
 """What stands for the hash of the record before the first."""
-_HEAD = struct.Struct("<8sHBxIQQ16s16s32sQQIIII")
+_HEAD = struct.Struct("<8sHBBIQQ16s16s32sQQIIII")
 _OBJECT = struct.Struct("<Q16sQII")
 _EXTENT = struct.Struct("<QIiI")
 
@@ -60,6 +67,8 @@ class DataObject:
     name: ObjectName
     start: int
     blocks: int
+    lengths: "array[int]" = field(default_factory=lambda: array("I"))
+    """Of its frames, when they are coded."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,12 @@ class Commit:
     checksums: "array[int]" = field(default_factory=lambda: array("I"))
     """One per block of every extent that is not a hole, in the order of the extents."""
     inline: bytes = b""
+    coding: int = 0
+    """How all blocks of this record are kept, those of its objects too (see coding.py)."""
+    lengths: "array[int]" = field(default_factory=lambda: array("I"))
+    """Of the inline frames, when they are coded."""
+    cipher: "Cipher | None" = field(default=None, compare=False, repr=False)
+    """What seals the tables of an encrypted record."""
 
     @property
     def key(self) -> str:
@@ -110,26 +125,55 @@ class Commit:
 
     def table(self) -> bytes:
         """Everything but the inline bytes."""
-        uuid, node = self.uuid.encode(), self.node.encode()
+        names = self.uuid.encode() + self.node.encode()
         head = _HEAD.pack(
-            *(MAGIC, VERSION, self.kind, len(uuid) << 16 | len(node), self.seq, self.epoch),
+            *(MAGIC, CODED if self.coding else VERSION, self.kind, self.coding),
+            *(len(self.uuid.encode()) << 16 | len(self.node.encode()), self.seq, self.epoch),
             *(self.session, self.put_id, self.previous, self.upto, self.first_object),
             *(len(self.objects), len(self.extents), len(self.checksums), len(self.inline)),
         )
-        objects = b"".join(
-            _OBJECT.pack(o.name.epoch, o.name.session, o.name.number, o.start, o.blocks)
-            for o in self.objects
+        body = b"".join(
+            (
+                *(_OBJECT.pack(*_astuple(o.name), o.start, o.blocks) for o in self.objects),
+                *(_EXTENT.pack(e.start, e.count, e.source, e.first) for e in self.extents),
+                little(self.checksums),
+                *(little(o.lengths) for o in self.objects),
+                little(self.lengths),
+            )
         )
-        extents = b"".join(_EXTENT.pack(e.start, e.count, e.source, e.first) for e in self.extents)
-        table = head + uuid + node + objects + extents + little(self.checksums)
+        if self.coding:
+            head += struct.pack("<I", len(body) + sealed_bytes(self.coding))
+        if self.cipher is not None:
+            body = self.cipher.box(self.put_id).seal(TABLE, body, head + names)
+        table = head + names + body
         return table + struct.pack("<I", zlib.crc32(table))
+
+    @property
+    def inline_blocks(self) -> int:
+        """How many blocks it holds itself."""
+        if not self.coding:
+            return len(self.inline) // 4096
+        return max((e.first + e.count for e in self.extents if e.source == INLINE), default=0)
 
     @property
     def inline_start(self) -> int:
         """Where the inline bytes begin in the object."""
         words = len(self.uuid.encode()) + len(self.node.encode())
         tables = _OBJECT.size * len(self.objects) + _EXTENT.size * len(self.extents)
-        return _HEAD.size + words + tables + 4 * len(self.checksums) + 4
+        start = _HEAD.size + words + tables + 4 * len(self.checksums) + 4
+        if self.coding:
+            frames = len(self.lengths) + sum(len(o.lengths) for o in self.objects)
+            start += 4 + 4 * frames + sealed_bytes(self.coding)
+        return start
+
+    def frames(self, index: int) -> Frames | None:
+        """How the blocks of its object `index` are coded, or, one behind, its own; None: not."""
+        if not self.coding:
+            return None
+        if index == len(self.objects):
+            return Frames(self.coding, self.put_id, self.lengths)
+        found = self.objects[index]
+        return Frames(self.coding, found.name.key.encode(), found.lengths)
 
 
 def log_key(seq: int) -> str:
@@ -137,52 +181,102 @@ def log_key(seq: int) -> str:
     return f"log/{seq:016x}"
 
 
-def decode(body: bytes, *, uuid: str, seq: int) -> Commit:
+def decode(body: bytes, *, uuid: str, seq: int, cipher: "Cipher | None" = None) -> Commit:
     """The record in `body`. Damaged unless it is, bit for bit, record `seq` of volume `uuid`;
-    only the inline bytes are not covered: each block has a checksum of its own."""
+    only the inline bytes are not covered: each block has a checksum of its own. A disk with a
+    cipher has no data that are not sealed."""
     try:
-        commit = _decode(body)
+        commit = _decode(body, cipher)
     except (struct.error, ValueError, IndexError) as error:
         raise Damaged(f"log record {seq} of {uuid} cannot be read: {error}") from error
     if (commit.uuid, commit.seq) != (uuid, seq):
         raise Damaged(f"log record {seq} of {uuid} belongs to {commit.uuid} at {commit.seq}")
+    if cipher and not commit.cipher and (commit.extents or commit.objects or commit.inline):
+        raise Damaged(f"log record {seq} of {uuid} is not encrypted, unlike its disk")
     return commit
 
 
-def _decode(body: bytes) -> Commit:
-    magic, version, kind, words, seq, epoch, session, put_id, previous, upto, first, *counts = (
-        _HEAD.unpack_from(body)
+def epoch_of(body: bytes) -> int:
+    """The epoch of a record, also of an encrypted one. Damaged when it is none."""
+    try:
+        return int(_Frame(body).epoch)
+    except (struct.error, ValueError) as error:
+        raise Damaged(f"a log record cannot be read: {error}") from error
+
+
+class _Frame:
+    """What of a record is never encrypted, checked. ValueError, struct.error."""
+
+    def __init__(self, body: bytes) -> None:
+        magic, version, kind, coding, words, *rest = _HEAD.unpack_from(body)
+        if (magic, version) not in ((MAGIC, VERSION), (MAGIC, CODED)) or not known(coding):
+            raise ValueError(f"format {magic!r} {version} is not known to this version of kedge")
+        if (version == CODED) != bool(coding):
+            raise ValueError(f"version {version} has no coding {coding}")
+        self.kind, self.coding = Kind(kind), coding
+        self.seq, self.epoch, self.session, self.put_id, self.previous = rest[:5]
+        self.upto, self.first = rest[5:7]
+        self.objects, self.extents, self.checksums, self.inline = rest[7:]
+        at = _HEAD.size + (4 if coding else 0)
+        uuid_end = at + (words >> 16)
+        self.tables_at = uuid_end + (words & 0xFFFF)
+        self.uuid = body[at:uuid_end].decode()
+        self.node = body[uuid_end : self.tables_at].decode()
+        size = self.objects * _OBJECT.size + self.extents * _EXTENT.size + 4 * self.checksums
+        if coding:
+            (size,) = struct.unpack_from("<I", body, _HEAD.size)
+        self.end = self.tables_at + size
+        if len(body) != self.end + 4 + self.inline:
+            raise ValueError(f"it has {len(body)} bytes and should have {self.end + 4}, and more")
+        if zlib.crc32(body[: self.end]) != struct.unpack_from("<I", body, self.end)[0]:
+            raise ValueError("its checksum is wrong")
+
+
+def _decode(body: bytes, cipher: "Cipher | None") -> Commit:
+    frame = _Frame(body)
+    tables = body[frame.tables_at : frame.end]
+    if encrypted(frame.coding):
+        if cipher is None:
+            raise ValueError("it is encrypted, and there is no key")
+        tables = cipher.box(frame.put_id).open(TABLE, tables, body[: frame.tables_at])
+    objects_end = frame.objects * _OBJECT.size
+    extents_end = objects_end + frame.extents * _EXTENT.size
+    end = extents_end + 4 * frame.checksums
+    named = list(_OBJECT.iter_unpack(tables[:objects_end]))
+    lengths = words32(tables[end:])
+    objects, taken = [], 0
+    for epoch, session, number, at, blocks in named:
+        count = frames_of(blocks) if frame.coding else 0
+        own = lengths[taken : taken + count]
+        objects.append(DataObject(ObjectName(epoch, session, number), at, blocks, own))
+        taken += count
+    commit = Commit(
+        seq=frame.seq,
+        kind=frame.kind,
+        epoch=frame.epoch,
+        session=frame.session,
+        put_id=frame.put_id,
+        previous=frame.previous,
+        uuid=frame.uuid,
+        node=frame.node,
+        upto=frame.upto,
+        first_object=frame.first,
+        objects=tuple(objects),
+        extents=tuple(Extent(*e) for e in _EXTENT.iter_unpack(tables[objects_end:extents_end])),
+        checksums=words32(tables[extents_end:end]),
+        inline=body[frame.end + 4 :],
+        coding=frame.coding,
+        lengths=lengths[taken:],
+        cipher=cipher if encrypted(frame.coding) else None,
     )
-    objects, extents, checksums, inline = counts
-    if (magic, version) != (MAGIC, VERSION):
-        raise ValueError(f"format {magic!r} {version} is not known to this version of kedge")
-    place = _HEAD.size
-    uuid_end = place + (words >> 16)
-    names_end = uuid_end + (words & 0xFFFF)
-    objects_end = names_end + objects * _OBJECT.size
-    extents_end = objects_end + extents * _EXTENT.size
-    end = extents_end + 4 * checksums
-    if len(body) != end + 4 + inline:
-        raise ValueError(f"it has {len(body)} bytes and should have {end + 4 + inline}")
-    if zlib.crc32(body[:end]) != struct.unpack_from("<I", body, end)[0]:
-        raise ValueError("its checksum is wrong")
-    named = _OBJECT.iter_unpack(body[names_end:objects_end])
-    return Commit(
-        seq=seq,
-        kind=Kind(kind),
-        epoch=epoch,
-        session=session,
-        put_id=put_id,
-        previous=previous,
-        uuid=body[place:uuid_end].decode(),
-        node=body[uuid_end:names_end].decode(),
-        upto=upto,
-        first_object=first,
-        objects=tuple(DataObject(ObjectName(e, s, n), at, b) for e, s, n, at, b in named),
-        extents=tuple(Extent(*e) for e in _EXTENT.iter_unpack(body[objects_end:extents_end])),
-        checksums=words32(body[extents_end:end]),
-        inline=body[end + 4 :],
-    )
+    framed = len(commit.lengths) == frames_of(commit.inline_blocks)
+    if frame.coding and not (framed and sum(commit.lengths) == frame.inline):
+        raise ValueError("its frames are not those of its blocks")
+    return commit
+
+
+def _astuple(name: ObjectName) -> tuple[int, bytes, int]:
+    return name.epoch, name.session, name.number
 
 
 def little(words: "array[int]") -> bytes:

@@ -73,7 +73,7 @@ def _manifest(store: Store, key: str, uuid: str) -> checkpoint.Manifest:
 def _fence(store: Store, prefix: str, uuid: str, epoch: int, put_id: bytes) -> str:
     """The key of the fence that ends the log; made if it is not there."""
     keys = [item.key for item in store.list(f"{prefix}log/")]
-    if keys and _ends(store, keys[-1], uuid, epoch):
+    if keys and _ends(store, keys[-1], epoch):
         return keys[-1].removeprefix(prefix)
     seq = int(keys[-1].rpartition("/")[2], 16) + 1 if keys else 1
     while True:
@@ -85,9 +85,9 @@ def _fence(store: Store, prefix: str, uuid: str, epoch: int, put_id: bytes) -> s
         seq += 1
 
 
-def _ends(store: Store, key: str, uuid: str, epoch: int) -> bool:
+def _ends(store: Store, key: str, epoch: int) -> bool:
     try:
         body = store.get(key)
     except NotFound:
         return False
-    return commit.decode(body, uuid=uuid, seq=int(key.rpartition("/")[2], 16)).epoch >= epoch
+    return commit.epoch_of(body) >= epoch

@@ -3,154 +3,259 @@
 Written from docs/format.md and sharing no code with the rest of this package: a second opinion on
 the format, and the last resort when nothing else runs.
 
-    python -m backends.disk.dump DIRECTORY UUID[@SNAPSHOT] IMAGE
+    python -m backends.disk.dump DIRECTORY UUID[@SNAPSHOT] IMAGE [KEYFILE]
 
-DIRECTORY holds a copy of the profile's prefix, one file per object (`aws s3 sync`).
+DIRECTORY holds a copy of the profile's prefix, one file per object (`aws s3 sync`). KEYFILE holds
+the 32 bytes of the key that an encrypted disk was made with.
 """
 
+import base64
+import hmac
 import json
 import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 Get = Callable[[str], bytes]
-Places = dict[int, tuple[str, int, int]]
-"""Block -> (object, byte offset, CRC-32)."""
-_RECORD = struct.Struct("<8sHBxIQQ16s16s32sQQIIII")
+_RECORD = struct.Struct("<8sHBBIQQ16s16s32sQQIIII")
 _OBJECT = struct.Struct("<Q16sQII")
 _EXTENT = struct.Struct("<QIiI")
 _REGION = struct.Struct("<8sHHIQII")
+_FRAME = 16
+_TABLE = (1 << 64) - 1
 
 
 class Unreadable(Exception):
     """What is in the bucket is not what the format says."""
 
 
+@dataclass(frozen=True)
+class Holder:
+    """An object that holds blocks. `lengths`: of its frames, when `coding` is not 0."""
+
+    key: str
+    start: int
+    blocks: int
+    coding: int = 0
+    name: bytes = b""
+    lengths: tuple[int, ...] = ()
+
+
+Places = dict[int, tuple[Holder, int, int]]
+"""Block -> (object, place in it, CRC-32)."""
+
+
+@dataclass
+class Image:
+    """What is known of the disk after some record."""
+
+    uuid: str
+    key: bytes | None
+    seq: int = 0
+    link: bytes = bytes(32)
+    next_object: int = 1
+    places: Places = field(default_factory=dict)
+
+    def opened(self, name: bytes, place: int, body: bytes, beside: bytes = b"") -> bytes:
+        """Decrypt a box."""
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        if self.key is None:
+            raise Unreadable(f"disk {self.uuid} is encrypted: its key is needed")
+        try:
+            cipher = AESGCM(hmac.digest(self.key, name, "sha256"))
+            return cipher.decrypt(place.to_bytes(12, "big"), body, beside)
+        except InvalidTag as error:
+            raise Unreadable(f"something of disk {self.uuid} does not decrypt") from error
+
+    def full(self, key: str) -> str:
+        """Objects of the disk that this one was cloned from are named in full."""
+        return key if key.startswith("disks/") else f"disks/{self.uuid}/{key}"
+
+    def whole(self, get: Get, key: str) -> bytes:
+        """A part of a checkpoint."""
+        body, name = get(self.full(key)), self.full(key).encode()
+        return self.opened(name, _TABLE, body[8:]) if body[:8] == b"kedgebox" else body
+
+
 def dump(
-    keys: Iterable[str], get: Get, uuid: str, snapshot: str = ""
+    keys: Iterable[str],
+    get: Get,
+    uuid: str,
+    snapshot: str = "",
+    wrapping_key: bytes | None = None,
 ) -> Iterator[tuple[int, bytes]]:
     """Every block of the disk that was written, as (number, bytes), in ascending order; of one of
     its snapshots, if one is named. `keys`: all keys below the prefix. Unreadable when something is
     missing or damaged."""
     prefix, keys = f"disks/{uuid}/", list(keys)
     names = {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
-    manifest = _manifest(keys, get, uuid, snapshot)
-    seq, link, places, objects, next_object = _checkpoint(manifest, get, prefix, uuid)
-    while not snapshot and f"log/{seq + 1:016x}" in names:
-        seq += 1
-        body = get(f"{prefix}log/{seq:016x}")
-        link, next_object = _apply(body, seq, uuid, link, places, objects, next_object)
-    for block in sorted(places):
-        key, offset, crc = places[block]
-        data = get(_full(prefix, key))[offset : offset + 4096]
+    head = _head(keys, get, uuid)
+    image = Image(uuid, _data_key(head, wrapping_key))
+    _checkpoint(_manifest(head, snapshot), get, image)
+    while not snapshot and f"log/{image.seq + 1:016x}" in names:
+        image.seq += 1
+        _apply(get(f"{prefix}log/{image.seq:016x}"), image)
+    last: tuple[object, int, bytes] = (None, 0, b"")
+    for block in sorted(image.places):
+        holder, place, crc = image.places[block]
+        if last[:2] != (holder, place // _FRAME):
+            last = (holder, place // _FRAME, _frame(get, image, holder, place // _FRAME))
+        data = last[2][place % _FRAME * 4096 :][:4096]
         if len(data) != 4096 or zlib.crc32(data) != crc:
-            raise Unreadable(f"block {block} in {_full(prefix, key)} does not match its checksum")
+            raise Unreadable(f"block {block} in {image.full(holder.key)} has a wrong checksum")
         yield block, data
 
 
-def _full(prefix: str, key: str) -> str:
-    """Objects of the disk that this one was cloned from are named in full."""
-    return key if key.startswith("disks/") else prefix + key
-
-
-def _manifest(keys: list[str], get: Get, uuid: str, snapshot: str) -> str:
-    """The checkpoint that the head names, or a snapshot in it; empty when there is none yet."""
+def _head(keys: list[str], get: Get, uuid: str) -> dict[str, Any]:
     slots = f"records/disks/{uuid}/"
     states = sorted(key for key in keys if key.startswith(slots) and key[-16:] != "0" * 16)
     if not states:
         raise Unreadable(f"there is no record {slots}...: the head of the disk")
-    head = json.loads(get(states[-1]).split(b"\n", 2)[2])
+    head: dict[str, Any] = json.loads(get(states[-1]).split(b"\n", 2)[2])
     if head["format"] not in (1, 2) or head["uuid"] != uuid:
         raise Unreadable(f"{states[-1]} is not the head of disk {uuid}")
+    return head
+
+
+def _data_key(head: dict[str, Any], wrapping_key: bytes | None) -> bytes | None:
+    """None: the disk is not encrypted, or no key was given."""
+    from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
+
+    wrapped = str(head.get("wrapped_key", ""))
+    if not wrapped or wrapping_key is None:
+        return None
+    return aes_key_unwrap(wrapping_key, bytes.fromhex(wrapped))
+
+
+def _manifest(head: dict[str, Any], snapshot: str) -> str:
+    """The checkpoint that the head names, or a snapshot in it; empty when there is none yet."""
     if not snapshot:
         return str(head["checkpoint"])
     if snapshot not in head["pins"]:
-        raise Unreadable(f"disk {uuid} has no snapshot {snapshot}")
+        raise Unreadable(f"disk {head['uuid']} has no snapshot {snapshot}")
     return str(head["pins"][snapshot]["manifest"])
 
 
-def _checkpoint(
-    manifest: str, get: Get, prefix: str, uuid: str
-) -> tuple[int, bytes, Places, dict[int, tuple[str, int]], int]:
+def _frame(get: Get, image: Image, holder: Holder, index: int) -> bytes:
+    """The bytes of up to 16 blocks."""
+    body = get(image.full(holder.key))
+    if not holder.coding:
+        return body[holder.start + index * _FRAME * 4096 :][: _FRAME * 4096]
+    end = holder.start + list(accumulate(holder.lengths))[index]
+    coded = body[end - holder.lengths[index] : end]
+    if holder.coding & 0x10:
+        coded = image.opened(holder.name, index, coded)
+    size = min(_FRAME, holder.blocks - index * _FRAME) * 4096
+    if len(coded) == size:
+        return coded
+    if holder.coding & 0x0F == 1:
+        import zstandard
+
+        return bytes(zstandard.ZstdDecompressor().decompress(coded, max_output_size=size))
+    import lz4.block  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+    return bytes(lz4.block.decompress(coded, uncompressed_size=size))
+
+
+def _checkpoint(manifest: str, get: Get, image: Image) -> None:
     if not manifest:
-        return 0, bytes(32), {}, {}, 1
-    body = get(prefix + manifest)
+        return
+    body = image.whole(get, manifest)
     if body[:8] != b"kedgemap" or zlib.crc32(body[12:]) != int.from_bytes(body[8:12], "little"):
-        raise Unreadable(f"{prefix}{manifest} is damaged")
+        raise Unreadable(f"{image.full(manifest)} is damaged")
     content = json.loads(zlib.decompress(body[12:]))
-    if content["format"] not in (1, 2) or content["uuid"] != uuid:
-        raise Unreadable(f"{prefix}{manifest} is not a checkpoint of disk {uuid}")
-    objects = {number: (key, start) for number, key, start, *_ in content["objects"]}
-    places: Places = {}
+    if content["format"] not in (1, 2) or content["uuid"] != image.uuid:
+        raise Unreadable(f"{image.full(manifest)} is not a checkpoint of disk {image.uuid}")
+    objects = {}
+    for number, key, start, blocks, _born, _live, _died, *coded in content["objects"]:
+        objects[number] = Holder(key, start, blocks)
+        if coded:
+            lengths = base64.b64decode(coded[2])
+            lengths_read = struct.unpack(f"<{len(lengths) // 4}I", lengths)
+            name = bytes.fromhex(coded[1])
+            objects[number] = Holder(key, start, blocks, coded[0], name, lengths_read)
     for index, key in content["regions"]:
-        whose = key.split("/")[1] if key.startswith("disks/") else uuid
-        _region(get(_full(prefix, key)), whose, index, objects, places)
-    return content["seq"], bytes.fromhex(content["hash"]), places, objects, content["next_object"]
+        whose = key.split("/")[1] if key.startswith("disks/") else image.uuid
+        _region(image.whole(get, key), whose, index, objects, image)
+    image.seq, image.link = content["seq"], bytes.fromhex(content["hash"])
+    image.next_object = content["next_object"]
 
 
-def _region(
-    body: bytes, uuid: str, index: int, objects: dict[int, tuple[str, int]], places: Places
-) -> None:
+def _region(body: bytes, whose: str, index: int, objects: dict[int, Holder], image: Image) -> None:
     magic, version, words, found, _, blocks, size = _REGION.unpack_from(body)
     start = _REGION.size + words
     (crc,) = struct.unpack_from("<I", body, start)
-    named = (body[_REGION.size : start].decode(), found) == (uuid, index)
+    named = (body[_REGION.size : start].decode(), found) == (whose, index)
     right = zlib.crc32(body[start + 4 :], zlib.crc32(body[:start])) == crc
     if (magic, version) != (b"kedgemap", 1) or not (named and right):
-        raise Unreadable(f"region {index} of disk {uuid} is damaged")
+        raise Unreadable(f"region {index} of disk {image.uuid} is damaged")
     arrays = zlib.decompress(body[start + 4 : start + 4 + size])
     at = struct.unpack(f"<{blocks}Q", arrays[: 8 * blocks])
     sums = struct.unpack(f"<{blocks}I", arrays[8 * blocks :])
     for place, where in enumerate(at):
         if where:
-            key, base = objects[where >> 20]
-            offset = base + (where & 0xFFFFF) * 4096
-            places[index * blocks + place] = (key, offset, sums[place])
+            image.places[index * blocks + place] = (
+                *(objects[where >> 20], where & 0xFFFFF, sums[place]),
+            )
 
 
-def _apply(
-    body: bytes,
-    seq: int,
-    uuid: str,
-    link: bytes,
-    places: Places,
-    objects: dict[int, tuple[str, int]],
-    next_object: int,
-) -> tuple[bytes, int]:
-    """Apply one record; return the hash for the next one and the next object's number."""
-    magic, version, kind, words, found, *_, previous, _upto, _first, n, e, c, inline = (
+def _apply(body: bytes, image: Image) -> None:
+    """Apply the record `image.seq`."""
+    magic, version, kind, coding, words, found, _epoch, _session, put_id, *rest = (
         _RECORD.unpack_from(body)
     )
-    place = _RECORD.size + (words >> 16) + (words & 0xFFFF)
-    extents_at = place + n * _OBJECT.size
+    previous, _upto, _first, n, e, c, inline = rest
+    end = len(body) - inline
+    at = _RECORD.size + (4 if version == 2 else 0)
+    tables_at = at + (words >> 16) + (words & 0xFFFF)
+    named = body[at : at + (words >> 16)].decode()
+    known = magic == b"kedgelog" and version == (2 if coding else 1)
+    if not known or (found, named, previous) != (image.seq, image.uuid, image.link):
+        raise Unreadable(f"log record {image.seq} does not continue the disk {image.uuid}")
+    if zlib.crc32(body[: end - 4]) != int.from_bytes(body[end - 4 : end], "little"):
+        raise Unreadable(f"log record {image.seq} of disk {image.uuid} is damaged")
+    tables = body[tables_at : end - 4]
+    if coding & 0x10:
+        tables = image.opened(put_id, _TABLE, tables, body[:tables_at])
+    extents_at = n * _OBJECT.size
     sums_at = extents_at + e * _EXTENT.size
-    end = sums_at + 4 * c + 4
-    named = body[_RECORD.size : _RECORD.size + (words >> 16)].decode()
-    if (magic, version, found, named) != (b"kedgelog", 1, seq, uuid) or previous != link:
-        raise Unreadable(f"log record {seq} does not continue the disk {uuid}")
-    if len(body) != end + inline or zlib.crc32(body[: end - 4]) != int.from_bytes(
-        body[end - 4 : end], "little"
-    ):
-        raise Unreadable(f"log record {seq} of disk {uuid} is damaged")
-    own = [
-        (f"data/{epoch:016x}-{session.hex()}-{number:08x}", start)
-        for epoch, session, number, start, _ in _OBJECT.iter_unpack(body[place:extents_at])
-    ]
+    extents = list(_EXTENT.iter_unpack(tables[extents_at:sums_at]))
+    own = _holders(tables[:extents_at], coding, tables[sums_at + 4 * c :])
     if kind != 2:
-        own.append((f"log/{seq:016x}", end))
-    objects.update(enumerate(own, next_object))
-    sums = iter(struct.unpack_from(f"<{c}I", body, sums_at))
-    for start, count, source, first in _EXTENT.iter_unpack(body[extents_at:sums_at]):
+        lengths = tables[sums_at + 4 * c + 4 * sum(len(h.lengths) for h in own) :]
+        of = struct.unpack(f"<{len(lengths) // 4}I", lengths)
+        held = max(
+            (first + count for _, count, source, first in extents if source == -2), default=0
+        )
+        own.append(Holder(f"log/{image.seq:016x}", end, held, coding, put_id, of))
+    sums = iter(struct.unpack_from(f"<{c}I", tables, sums_at))
+    for start, count, source, first in extents:
         for step in range(count):
             if source == -1:
-                places.pop(start + step, None)
+                image.places.pop(start + step, None)
             else:
-                key, base = own[source if source >= 0 else -1]
-                places[start + step] = (key, base + (first + step) * 4096, next(sums))
-    return sha256(body[:end]).digest(), next_object + len(own)
+                holder = own[source if source >= 0 else -1]
+                image.places[start + step] = (holder, first + step, next(sums))
+    image.link, image.next_object = sha256(body[:end]).digest(), image.next_object + len(own)
+
+
+def _holders(table: bytes, coding: int, lengths: bytes) -> list[Holder]:
+    own, taken = [], 0
+    for epoch, session, number, start, blocks in _OBJECT.iter_unpack(table):
+        key = f"data/{epoch:016x}-{session.hex()}-{number:08x}"
+        count = -(-blocks // _FRAME) if coding else 0
+        of = struct.unpack_from(f"<{count}I", lengths, 4 * taken)
+        taken += count
+        own.append(Holder(key, start, blocks, coding, key.encode(), of))
+    return own
 
 
 def main(arguments: list[str]) -> None:
@@ -158,8 +263,9 @@ def main(arguments: list[str]) -> None:
     root, image = Path(arguments[0]), Path(arguments[2])
     uuid, _, snapshot = arguments[1].partition("@")
     keys = [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()]
+    wrapping = Path(arguments[3]).read_bytes() if len(arguments) > 3 else None
     with image.open("xb") as opened:
-        for block, data in dump(keys, lambda key: (root / key).read_bytes(), uuid, snapshot):
+        for block, data in dump(keys, lambda k: (root / k).read_bytes(), uuid, snapshot, wrapping):
             opened.seek(block * 4096)
             opened.write(data)
 

@@ -70,10 +70,16 @@ class Head:
     """What collection has to leave alone, by name; see pins.py."""
     base: str = ""
     """The disk that this one was cloned from and whose objects it still uses."""
+    key_name: str = ""
+    """Of the profile's key that opens `wrapped_key`; empty: the disk is not encrypted."""
+    wrapped_key: str = ""
+    """The disk's data key (see ciphers.py)."""
 
     def encode(self) -> bytes:
         """The record's value."""
         fields = {**asdict(replace(self, pins={})), "state": self.state.value}
+        if not self.wrapped_key:
+            del fields["key_name"], fields["wrapped_key"]
         pins = {name: asdict(pin) for name, pin in sorted(self.pins.items())}
         return json.dumps({"format": FORMAT, **fields, "pins": pins}).encode()
 
@@ -104,18 +110,20 @@ class Heads:
     def __init__(self, records: Records) -> None:
         self._records = records
 
-    def create(self, uuid: str, size: int) -> Head:
-        """Make the head of a new disk. There already: returned; Exists when it differs."""
-        return self.begin(Head(uuid, size))
+    def create(self, uuid: str, size: int, *, key_name: str = "", wrapped_key: str = "") -> Head:
+        """Make the head of a new disk. There already: returned as it is, with the data key that it
+        got then; Exists when it differs."""
+        return self.begin(Head(uuid, size, key_name=key_name, wrapped_key=wrapped_key))
 
     def begin(self, head: Head) -> Head:
-        """Make a head. There already: returned; Exists when its size differs or it was deleted."""
-        uuid, size = head.uuid, head.size
+        """Make a head. There already: returned; Exists when its size or the name of its key
+        differs or it was deleted."""
+        uuid, size, key_name = head.uuid, head.size, head.key_name
         try:
             self._records.put(f"{KIND}/{uuid}", head.encode(), expected=None)
         except Conflict:
             head = self.read(uuid)
-            if head.size != size or head.state is State.DELETED:
+            if (head.size, head.key_name) != (size, key_name) or head.state is State.DELETED:
                 raise Exists(f"disk {uuid} is there already and differs") from None
         return head
 
@@ -162,6 +170,17 @@ class Heads:
     def mark_ready(self, uuid: str) -> Head:
         """Record that the disk has its file system."""
         return self._change(uuid, lambda head: replace(head, ready=True))
+
+    def rewrap(self, uuid: str, key_name: str, wrapped_key: str, *, instead_of: str) -> Head:
+        """Keep the data key under another key of the profile. Conflict when `instead_of` is no
+        longer how it is wrapped."""
+
+        def step(head: Head) -> Head:
+            if head.wrapped_key != instead_of:
+                raise Conflict(f"the key of disk {uuid} was changed meanwhile; try again")
+            return replace(head, key_name=key_name, wrapped_key=wrapped_key)
+
+        return self._change(uuid, step)
 
     def grow(self, uuid: str, size: int) -> Head:
         """Record a larger size, whoever holds the disk; it counts when it is opened next."""

@@ -14,6 +14,7 @@ from typing import TypeVar
 from backends.disk import checkpoint, commit
 from backends.disk.blockmap import BlockMap
 from backends.disk.checkpoint import Manifest
+from backends.disk.coding import PLAIN, Coder
 from backends.disk.commit import Commit, DataObject, Extent, Kind
 from backends.disk.head import Head
 from backends.disk.history import Held, Owner, Tail
@@ -34,7 +35,8 @@ class Content:
     objects: tuple[DataObject, ...] = ()
     extents: tuple[Extent, ...] = ()
     checksums: "array[int] | None" = None
-    inline: bytes = b""
+    inline: tuple[bytes, ...] = ()
+    """Blocks that the record holds itself."""
 
 
 class Journal:
@@ -49,6 +51,7 @@ class Journal:
         *,
         new_id: Callable[[], bytes],
         wait: Callable[[int], None],
+        coder: Coder = PLAIN,
     ) -> None:
         self.uuid = head.uuid
         self.owner = owner
@@ -67,6 +70,7 @@ class Journal:
         self.prefix = prefix_of(head.uuid)
         self.base = head.base
         """The disk whose objects this one still uses."""
+        self.coder = coder
         self._store = store
         self._new_id = new_id
         self._wait = wait
@@ -140,6 +144,10 @@ class Journal:
         """Make or replace an object whose name only this session uses."""
         self.patiently(lambda: self._store.put(self.prefix + key, body))
 
+    def put_sealed(self, key: str, body: bytes) -> None:
+        """The same, for what `checked` reads: encrypted if the disk is."""
+        self.put(key, self.coder.seal(located(self.prefix, key), body))
+
     def load_regions(self, start: int, count: int) -> None:
         """Have the regions of these blocks in memory."""
         with self.lock:
@@ -153,12 +161,19 @@ class Journal:
                     self.map.load(index, region)
 
     def _next(self, kind: Kind, content: Content, upto: int) -> Commit:
+        """The next record. Its put-id is new, and so is the name that its blocks are sealed
+        under; a record that holds none has nothing to hide."""
+        put_id, coder = self._new_id(), self.coder
+        coding = coder.number if content.extents else 0
+        frames, lengths = (
+            coder.encode(put_id, content.inline) if coding else (content.inline, array("I"))
+        )
         return Commit(
             seq=self.tail.seq + 1,
             kind=kind,
             epoch=self.owner.epoch,
             session=self.owner.session,
-            put_id=self._new_id(),
+            put_id=put_id,
             previous=self.tail.hash,
             uuid=self.uuid,
             node=self.owner.node,
@@ -167,7 +182,10 @@ class Journal:
             objects=content.objects,
             extents=content.extents,
             checksums=content.checksums if content.checksums is not None else array("I"),
-            inline=content.inline,
+            inline=b"".join(frames),
+            coding=coding,
+            lengths=lengths,
+            cipher=coder.cipher if coding else None,
         )
 
     def _create(self, own: Commit) -> bool:
@@ -182,10 +200,13 @@ class Journal:
         """The record; read again when the bytes were spoiled on their way."""
         for _ in range(_REFETCH):
             try:
-                return commit.decode(body, uuid=self.uuid, seq=seq)
+                return self._decode(body, seq)
             except Damaged:
                 body = self._record(seq)
-        return commit.decode(body, uuid=self.uuid, seq=seq)
+        return self._decode(body, seq)
+
+    def _decode(self, body: bytes, seq: int) -> Commit:
+        return commit.decode(body, uuid=self.uuid, seq=seq, cipher=self.coder.cipher)
 
     def _take(self, record: Commit) -> None:
         """Make a record part of the map. Fenced when it is that of a later owner."""
@@ -208,10 +229,13 @@ class Journal:
         """An object that must be there and right."""
         for _ in range(_REFETCH):
             try:
-                return decode(self._fetch(key))
+                return decode(self._opened(key))
             except Damaged:
                 continue
-        return decode(self._fetch(key))
+        return decode(self._opened(key))
+
+    def _opened(self, key: str) -> bytes:
+        return self.coder.open(located(self.prefix, key), self._fetch(key))
 
     def _fetch(self, key: str) -> bytes:
         try:

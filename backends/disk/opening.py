@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from backends.disk.cache import Cache
 from backends.disk.checkpointing import Checkpointer
+from backends.disk.coding import PLAIN, Coder
 from backends.disk.collecting import GRACE, Collector
 from backends.disk.engine import Disk, Durability, Parts
 from backends.disk.head import CLAIM_SHIFT, Head, Heads, State
@@ -48,6 +49,7 @@ class Place:
     wait: Callable[[int], None]
     """Before the n-th repetition of what the store could not answer."""
     pool: Executor | None = None
+    coder: Coder = PLAIN
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ def open_disk(place: Place, uuid: str, *, claim: int, terms: Terms) -> Disk:
     """Take the disk over and bring it up. Fenced, NotFound, Damaged, HostError, Unavailable."""
     binding = binding_of(place.files, uuid)
     head, owner = _take(place, uuid, claim, binding)
-    journal = Journal(place.store, head, owner, new_id=place.new_id, wait=place.wait)
+    journal = Journal(
+        *(place.store, head, owner), new_id=place.new_id, wait=place.wait, coder=place.coder
+    )
     journal.load(head)
     journal.replay()
     upto = _fence(journal, owner, binding)
@@ -171,7 +175,7 @@ def _assemble(place: Place, journal: Journal, found: _Recovered, head: Head, ter
         log=found.log,
         overlay=overlay,
         cache=cache,
-        reader=Reader(place.store, journal.prefix, cache, place.wait),
+        reader=Reader(place.store, journal.prefix, cache, place.wait, place.coder),
         shipper=Shipper(journal, found.log, cache, place.pool, place.new_id),
         checkpointer=Checkpointer(journal, place.heads, new_id=place.new_id),
         collector=collector,

@@ -1,12 +1,12 @@
 """From changed blocks to data objects and the record that commits them. Pure."""
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backends.disk.commit import HOLE, INLINE, DataObject, Extent, ObjectName
+from backends.disk.commit import HOLE, INLINE, Extent
 from backends.disk.overlay import Changes
-from backends.disk.segment import Segment, runs
+from backends.disk.segment import runs
 
 OBJECT_BLOCKS = 2048
 """8 MiB: few requests, and a lost one costs little."""
@@ -25,8 +25,7 @@ class Plan:
 
     def checksums(self) -> "array[int]":
         """One per block, in the order of the extents."""
-        order = (block for part in (*self.parts, self.inline) for block in part)
-        return array("I", [self.changes.blocks[block].checksum for block in order])
+        return self.sums([block for part in (*self.parts, self.inline) for block in part])
 
     def extents(self) -> tuple[Extent, ...]:
         """Holes first: blocks written since lie over them."""
@@ -35,14 +34,9 @@ class Plan:
             found += _placed(part, index)
         return (*found, *_placed(self.inline, INLINE))
 
-    def objects(
-        self, uuid: str, names: Callable[[], ObjectName]
-    ) -> Iterator[tuple[DataObject, Segment, Sequence[int]]]:
-        """Each data object: as the record names it, its head, and its blocks."""
-        for part in self.parts:
-            sums = array("I", [self.changes.blocks[block].checksum for block in part])
-            segment = Segment(names(), uuid, tuple(runs(part)), sums)
-            yield DataObject(segment.name, segment.start, len(part)), segment, part
+    def sums(self, part: Sequence[int]) -> "array[int]":
+        """The checksum of each of these blocks."""
+        return array("I", [self.changes.blocks[block].checksum for block in part])
 
 
 def plan(changes: Changes) -> Plan:

@@ -7,8 +7,9 @@ written together is read together. A stream that reads on where it ended doubles
 import zlib
 from collections.abc import Callable, Sequence
 
-from backends.disk.blockmap import Stored
-from backends.disk.cache import FRAME, Cache
+from backends.disk.blockmap import Stored, StoredObject
+from backends.disk.cache import Cache
+from backends.disk.coding import FRAME, PLAIN, Coder, frame_blocks, frames_of
 from backends.disk.naming import located
 from backends.errors import Damaged, NotFound, Unavailable
 from backends.stores.base import Store
@@ -24,12 +25,18 @@ class Reader:
     """Reads from one disk's objects. `wait(n)`: see Journal."""
 
     def __init__(
-        self, store: Store, prefix: str, cache: Cache, wait: Callable[[int], None]
+        self,
+        store: Store,
+        prefix: str,
+        cache: Cache,
+        wait: Callable[[int], None],
+        coder: Coder = PLAIN,
     ) -> None:
         self._store = store
         self._prefix = prefix
         self._cache = cache
         self._wait = wait
+        self._coder = coder
         self._stream: dict[int, tuple[int, int]] = {}
         """By object: the frame that comes next, and how many to fetch."""
 
@@ -59,16 +66,32 @@ class Reader:
 
     def _fetch(self, stored: Stored, frame: int, rest: Sequence[Stored]) -> bytes:
         """Get a window of frames that begins with `frame`; keep all, return the first."""
-        frames = self._window(stored, frame, rest)
-        start = stored.holder.start + frame * FRAME * 4096
-        length = min(frames * FRAME, stored.holder.blocks - frame * FRAME) * 4096
-        body = self._get(stored.holder.key, start, length)
-        size = FRAME * 4096
-        for index in range(0, len(body), size):
-            self._cache.put(
-                stored.number, frame + index // size, memoryview(body)[index : index + size]
-            )
-        return body[:size]
+        holder = stored.holder
+        count = min(self._window(stored, frame, rest), frames_of(holder.blocks) - frame)
+        if holder.frames:
+            start, length = holder.frames.span(frame, count)
+        else:
+            start = frame * FRAME * 4096
+            length = min(count * FRAME, holder.blocks - frame * FRAME) * 4096
+        body = memoryview(self._get(holder.key, holder.start + start, length))
+        found = [self._decoded(holder, frame + at, body, start) for at in range(count)]
+        for at, one in enumerate(found):
+            if one:
+                self._cache.put(stored.number, frame + at, one)
+        return found[0]
+
+    def _decoded(self, holder: StoredObject, frame: int, body: memoryview, start: int) -> bytes:
+        """One frame of what begins at byte `start` behind the object's head; empty: it is bad."""
+        blocks = frame_blocks(holder.blocks, frame)
+        if not holder.frames:
+            at = frame * FRAME * 4096 - start
+            return bytes(body[at : at + blocks * 4096])
+        at, length = holder.frames.span(frame, 1)
+        try:
+            coded = bytes(body[at - start : at - start + length])
+            return self._coder.decode(holder.frames, frame, coded, blocks)
+        except Damaged:
+            return b""
 
     def _window(self, stored: Stored, frame: int, rest: Sequence[Stored]) -> int:
         expected, frames = self._stream.get(stored.number, (-1, LEAST))

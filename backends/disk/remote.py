@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from backends.disk.cache import Cache
+from backends.disk.coding import Coder, Compression
 from backends.disk.engine import Disk, Durability
-from backends.disk.head import Heads
+from backends.disk.head import Head, Heads
 from backends.disk.locallog import Binding
 from backends.disk.logfiles import LogFiles
 from backends.disk.opening import Place, Terms, open_disk
@@ -61,6 +62,9 @@ class Arguments:
     """Added by the server."""
     durability: str = "local"
     rpo: float = 1.0
+    compress: str = "none"
+    keys: str = ""
+    """The directory of the profile's keys: this process reads the one that it needs by itself."""
     log_bytes: int = 1 << 30
     cache_bytes: int = 1 << 30
 
@@ -111,6 +115,7 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
     directory = Path(arguments.directory)
     store = bucket_store(arguments.bucket)
     heads = Heads(StoreRecords(store))
+    coder = coder_of(heads.read(arguments.uuid), arguments.keys, arguments.compress)
     pool = ThreadPoolExecutor(_UPLOADS, thread_name_prefix="upload")
     place = Place(
         store=store,
@@ -124,6 +129,7 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
         clock=time.monotonic,
         wait=lambda count: time.sleep(min(_LONGEST, 0.05 * 2 ** min(count, 10))),
         pool=pool,
+        coder=coder,
     )
     terms = Terms(
         durability=Durability(arguments.durability),
@@ -142,6 +148,41 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
     found.worker = Worker(found, rpo=arguments.rpo, clock=time.monotonic, complain=_complain)
     found.worker.start()
     return found
+
+
+def coder_of(head: Head, keys: str, compress: str = "none") -> Coder:
+    """How a disk's blocks are coded. Invalid when its key is missing here or is another one:
+    asked before anything is written."""
+    cipher = None
+    if head.wrapped_key:
+        from backends.disk import ciphers
+
+        key = ciphers.read_key(keys, head.key_name)
+        subject = f"disk {head.uuid}, encrypted with the key {head.key_name},"
+        cipher = ciphers.Cipher(ciphers.unwrap(key, head.wrapped_key, subject=subject))
+    return Coder(Compression(compress), cipher)
+
+
+def new_data_key(keys: str, name: str) -> str:
+    """A data key for a new disk, wrapped by the profile's key of that name. Invalid, HostError."""
+    from backends.disk import ciphers
+
+    return ciphers.wrap(ciphers.read_key(keys, name), secrets.token_bytes(ciphers.KEY_BYTES))
+
+
+def rewrap(heads: Heads, uuid: str, keys: str, name: str) -> None:
+    """Put another of the profile's keys in the place of the one that opens a disk. No data are
+    written again; whoever has the disk open goes on. Invalid: not encrypted, or a key is missing
+    or another; HostError, Conflict, NotFound."""
+    from backends.disk import ciphers
+
+    head = heads.read(uuid)
+    if not head.wrapped_key:
+        raise Invalid(f"disk {uuid} is not encrypted: make a new volume with encrypt={name}")
+    old, new = ciphers.read_key(keys, head.key_name), ciphers.read_key(keys, name)
+    subject = f"disk {uuid}, encrypted with the key {head.key_name},"
+    data_key = ciphers.unwrap(old, head.wrapped_key, subject=subject)
+    heads.rewrap(uuid, name, ciphers.wrap(new, data_key), instead_of=head.wrapped_key)
 
 
 _ready: dict[Endpoint, Any] = {}

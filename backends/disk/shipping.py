@@ -1,16 +1,19 @@
 """From the local log into the store: data objects in parallel, then the record that names them."""
 
 import zlib
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 
-from backends.disk.cache import FRAME, Cache
+from backends.disk.cache import Cache
+from backends.disk.coding import FRAME
 from backends.disk.commit import DataObject, Kind, ObjectName
 from backends.disk.journal import Content, Journal
 from backends.disk.locallog import LocalLog
 from backends.disk.overlay import Changes
 from backends.disk.packing import Plan, plan
+from backends.disk.segment import Segment, runs
 from backends.errors import Damaged
 
 _IN_FLIGHT = 6
@@ -47,13 +50,13 @@ class Shipper:
 
     def _content(self, packing: Plan) -> Content:
         objects = tuple(self._upload(packing))
-        inline = b"".join(self._blocks(packing.changes, packing.inline))
+        inline = tuple(self._blocks(packing.changes, packing.inline))
         return Content(objects, packing.extents(), packing.checksums(), inline)
 
     def _upload(self, packing: Plan) -> Iterator[DataObject]:
         waiting: list[Future[None]] = []
-        for named, segment, blocks in packing.objects(self._journal.uuid, self._name):
-            body = segment.encode(self._blocks(packing.changes, blocks))
+        for part in packing.parts:
+            named, body = self._object(packing, part)
             if self._pool is None:
                 self._journal.put(named.name.key, body)
             else:
@@ -63,6 +66,19 @@ class Shipper:
             yield named
         for one in waiting:
             one.result()
+
+    def _object(self, packing: Plan, part: Sequence[int]) -> tuple[DataObject, bytes]:
+        """A data object: as the record names it, and its bytes."""
+        coder, name = self._journal.coder, self._name()
+        blocks: Sequence[bytes] = list(self._blocks(packing.changes, part))
+        lengths = array("I")
+        if coder.number:
+            blocks, lengths = coder.encode(name.key.encode(), blocks)
+        segment = Segment(
+            *(name, self._journal.uuid, tuple(runs(part)), packing.sums(part)),
+            *(coder.number, lengths, coder.cipher),
+        )
+        return DataObject(name, segment.start, len(part), lengths), segment.encode(blocks)
 
     def _blocks(self, changes: Changes, blocks: Sequence[int]) -> Iterator[bytes]:
         """Bytes from the local log, checked: what is wrong here must never leave this node."""

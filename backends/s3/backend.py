@@ -66,7 +66,8 @@ class S3Backend(Backend[S3Settings, S3Options]):
         self._store = bucket_store(bucket)
         inner = StoreRecords(self._store)
         self._records = CheckedRecords(lambda: inner, self._check)
-        self._disks = Disks(bucket, self._store, Heads(self._records), context)
+        keys = str(settings.keys or "")
+        self._disks = Disks(bucket, self._store, Heads(self._records), context, keys)
         self._catalog = Catalog(self._records, S3Options, self._disks, now=utc_now)
         self._probing = threading.Lock()
         self._probed = False

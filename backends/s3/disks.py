@@ -11,9 +11,9 @@ from backends.disk.deletion import delete_disk
 from backends.disk.fuse.layer import Layer
 from backends.disk.fuse.path import DataPath
 from backends.disk.head import CLAIM_SHIFT, Head, Heads, State
-from backends.disk.remote import Arguments, Bucket, random_id
+from backends.disk.remote import Arguments, Bucket, coder_of, new_data_key, random_id
 from backends.disk.serve import Config
-from backends.errors import Claimed, Fenced
+from backends.errors import Claimed, Damaged, Fenced
 from backends.host import files
 from backends.host.filesystems import driver_of
 from backends.host.locks import locked
@@ -40,15 +40,20 @@ class Disks:
     store: Store
     heads: Heads
     context: Context
+    keys: str = ""
+    """The directory of the profile's keys."""
 
     def make(self, volume: Volume[S3Options]) -> None:
         """Make the disk and its file system. Ready already: left untouched.
 
         Formatting is done under claim 0, mounting under a higher one: a node that slept between
         looking and formatting cannot take a disk that somebody has mounted since."""
-        if self.heads.create(volume.uuid, volume.options.size).ready:
-            return
         options = volume.options
+        name = options.encrypt or ""
+        wrapped = new_data_key(self.keys, name) if name else ""
+        made = self.heads.create(volume.uuid, options.size, key_name=name, wrapped_key=wrapped)
+        if made.ready:
+            return
         with self.locked(volume.uuid):
             try:
                 with self._opened(volume, claim=0):
@@ -77,6 +82,9 @@ class Disks:
         """Make the volume's data path work. Claimed when there is no claim and another node has
         the disk; Fenced when somebody with a later claim has it."""
         head = self.heads.read(volume.uuid)
+        coder_of(head, self.keys)
+        if volume.options.encrypt and not head.wrapped_key:
+            raise Damaged(f"volume {volume.name} is to be encrypted, and its disk is not")
         if claim is None:
             claim = self._unclaimed(volume, head)
         config = Config(_FACTORY, self._arguments(volume, claim))
@@ -134,6 +142,8 @@ class Disks:
                 node=self.context.node,
                 directory=str(self.directory(volume.uuid)),
                 claim=claim,
+                compress=options.compress.value,
+                keys=self.keys,
                 durability=options.durability.value,
                 rpo=options.rpo,
                 log_bytes=int(options.log),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.base import Access, ProfileSettings, VolumeOptions
+from backends.disk.coding import Compression
 from backends.disk.engine import Durability
 from backends.host.filesystems import FileSystem, driver_of
 from backends.options import Size, option
@@ -30,6 +31,11 @@ class S3Settings(ProfileSettings):
     )
     path_style: bool = option(False, help="put the bucket into the path instead of the host name")
     ca_file: Path | None = option(None, help="certificates to trust, for stores with their own CA")
+    keys: Path | None = option(
+        None,
+        help="directory with one file per key for encrypt=NAME: 32 bytes, plain, in hex or in "
+        "base64; the same on every node",
+    )
     single_node: bool = option(
         False,
         help="use a store without working conditional writes, and vouch that no other node ever "
@@ -49,6 +55,14 @@ class S3Options(VolumeOptions):
         "seconds; store: the bucket, a lost node loses nothing",
     )
     rpo: float = option(1.0, help="seconds after which a write is sent to the bucket at the latest")
+    compress: Compression = option(
+        Compression.NONE, help="how what is in the bucket is made smaller; zstd is smallest"
+    )
+    encrypt: str | None = option(
+        None,
+        help="encrypt what is in the bucket (AES-256-GCM) with this key of the profile's `keys`",
+        placeholder="KEY NAME",
+    )
     log: Size = option(
         Size(1 << 30),
         help="bytes on this node's disk for writes that are not in the bucket yet; when it is "

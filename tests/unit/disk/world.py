@@ -9,13 +9,16 @@ no shorter than what had been promised; and while it is open it reads as it was 
 import random
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 from unittest.mock import patch
 
-from backends.disk import blockmap, checkpoint, journal, packing, reader
+from backends.disk import blockmap, checkpoint, coding, journal, packing, reader, shipping
+from backends.disk import dump as independent
 from backends.disk.cache import Cache
-from backends.disk.dump import dump
+from backends.disk.ciphers import Cipher, wrap
+from backends.disk.coding import Coder, Compression
 from backends.disk.engine import Disk, Durability
 from backends.disk.head import Heads
 from backends.disk.opening import Place, Terms, open_disk
@@ -37,17 +40,33 @@ FAULTS = Faults(
 )
 
 
+KEY = bytes(range(32))
+
+
+def coder(seed: int) -> tuple[Coder, str]:
+    """Every way to keep blocks is somebody's; the wrapped key if they are encrypted."""
+    compression = list(Compression)[seed % 3]
+    if seed % 2:
+        return Coder(compression, Cipher(KEY[::-1])), wrap(KEY, KEY[::-1])
+    return Coder(compression), ""
+
+
 @contextmanager
 def small_sizes() -> Iterator[None]:
     """Everything that is 1 GiB, 8 MiB or 1 MiB is a few blocks."""
-    with (
-        patch.object(blockmap, "REGION", 16),
-        patch.object(checkpoint, "REGION", 16),
-        patch.object(packing, "OBJECT_BLOCKS", 4),
-        patch.object(packing, "INLINE_BLOCKS", 3),
-        patch.object(reader, "_REFETCH", 12),
-        patch.object(journal, "_REFETCH", 12),
-    ):
+    small: list[tuple[Any, str, int]] = [
+        (blockmap, "REGION", 16),
+        (checkpoint, "REGION", 16),
+        (packing, "OBJECT_BLOCKS", 4),
+        (packing, "INLINE_BLOCKS", 3),
+        (reader, "_REFETCH", 12),
+        (journal, "_REFETCH", 12),
+        (independent, "_FRAME", 2),
+        *((module, "FRAME", 2) for module in (coding, reader, shipping)),
+    ]
+    with ExitStack() as stack:
+        for module, name, size in small:
+            stack.enter_context(patch.object(module, name, size))
         yield
 
 
@@ -138,7 +157,9 @@ class World:
             node.name: FaultyStore(self.bucket, self.chance, faults, self.interrupt)
             for node in self.nodes
         }
-        Heads(StoreRecords(self.bucket)).create(UUID, BLOCKS * 4096)
+        self.coder, wrapped = coder(seed)
+        heads = Heads(StoreRecords(self.bucket))
+        heads.create(UUID, BLOCKS * 4096, key_name="k" if wrapped else "", wrapped_key=wrapped)
 
     def run(self, steps: int) -> None:
         with small_sizes():
@@ -162,7 +183,7 @@ class World:
         while session.disk.ship():
             pass
         objects = self.bucket.objects
-        dumped = dict(dump(list(objects), objects.__getitem__, UUID))
+        dumped = dict(independent.dump(list(objects), objects.__getitem__, UUID, "", KEY))
         for block, stamp in enumerate(image(session.ops)):
             if dumped.get(block, bytes(4096)) != content(stamp):
                 raise Broken(f"the dump of block {block} is not {stamp}")
@@ -375,6 +396,7 @@ class World:
             node=node.name,
             boot=f"{node.name} {node.boot}",
             new_id=lambda: self.chance.randbytes(16),
+            coder=self.coder,
             clock=lambda: self.now,
             wait=wait,
         )
