@@ -26,9 +26,11 @@ from backends.claims import Claim
 from backends.errors import NotFound
 from backends.host import loop
 from backends.host.failures import explained
+from backends.host.freezing import Freezer
 from backends.options import Size
 from backends.records import Records
 from backends.records_directory import DirectoryRecords
+from backends.snapshots import Snapshot
 from backends.tree import detaching, findings, image
 from backends.tree.checked_records import CheckedRecords
 from backends.tree.data import TreeData
@@ -36,11 +38,13 @@ from backends.tree.directory import DirectoryLayout, Limit, no_limit
 from backends.tree.image import ImageLayout
 from backends.tree.mounted import Mounted
 from backends.tree.options import Layout, TreeOptions
+from backends.tree.origin import Origin
 from backends.tree.reaper import Reaper
 from backends.tree.removal import Removal
 from backends.tree.reserve import Reserve
 from backends.tree.reserved_records import ReservedRecords
 from backends.tree.resize import Resize
+from backends.tree.snapshots import TreeSnapshots
 from backends.tree.source import Direct, Source, opened
 from backends.tree.staging import Staging
 from backends.tree.store import Store
@@ -49,9 +53,9 @@ T = TypeVar("T", bound=TreeOptions)
 
 
 class TreeBackend(Backend[P, T], Generic[P, T]):
-    """Everything but `capabilities`. Also Resizable and Trash. A subclass that does not reach its
-    data directly brings a `source`; `limit` is called for every new plain directory with a size,
-    `guard` wraps the records."""
+    """Everything but `capabilities`. Also Resizable, Trash and Snapshots. A subclass that does not
+    reach its data directly brings a `source`; `limit` is called for every new plain directory with
+    a size, `guard` wraps the records."""
 
     def __init__(
         self,
@@ -68,11 +72,20 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
         self.source = source or Direct(store)
         self.reaper = Reaper(self.store.volumes)
         self._staging = Staging(context.state / "staging")
-        directory = DirectoryLayout(self.store, self.source, self._staging, limit)
-        self._image = ImageLayout(self.store, self.source, self._staging, context.node)
-        self._data = TreeData(
+        self._freezer = Freezer(context.state / "frozen")
+        removal = Removal(self.store, self.source, self._staging, self.reaper)
+        origin = Origin(self.source, self.get)
+        directory = DirectoryLayout(self.store, self.source, self._staging, origin, removal, limit)
+        self._image = ImageLayout(
+            self.store, self.source, self._staging, context.node, origin, self._freezer
+        )
+        self._data = TreeData({Layout.DIRECTORY: directory, Layout.IMAGE: self._image}, removal)
+        self._snapshots = TreeSnapshots(
+            self.store,
+            self.source,
+            removal,
             {Layout.DIRECTORY: directory, Layout.IMAGE: self._image},
-            Removal(self.store, self.source, self._staging, self.reaper),
+            context.node,
         )
         self._reserve = Reserve(store.root / "reserve")
         self._records = guard(
@@ -159,6 +172,34 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
             grow = Resize(self._image, self._catalog)
             return grow(volume, size, attachment)
 
+    def snapshot_create(
+        self,
+        volume: Volume[T],
+        name: str,
+        *,
+        created: str,
+        attachment: Attachment | None,
+        claim: Claim | None,
+    ) -> Snapshot:
+        self.check()
+        with explained(f"take snapshot {name} of volume {volume.name}"):
+            return self._snapshots.create(volume, name, created, attachment)
+
+    def snapshot_list(self, volume: Volume[T]) -> Sequence[Snapshot]:
+        self.check()
+        with explained(f"list the snapshots of volume {volume.name}"):
+            return self._snapshots.all(volume)
+
+    def snapshot_remove(self, volume: Volume[T], name: str, *, claim: Claim | None) -> None:
+        self.check()
+        with explained(f"remove snapshot {name} of volume {volume.name}"):
+            self._snapshots.remove(volume, name)
+
+    def snapshot_restore(self, volume: Volume[T], name: str, *, claim: Claim | None) -> None:
+        self.check()
+        with explained(f"bring volume {volume.name} back to snapshot {name}"):
+            self._snapshots.restore(volume, name)
+
     def trashed(self) -> Sequence[Trashed]:
         return self._catalog.trashed()
 
@@ -180,6 +221,7 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
                 return
             with explained(f"tidy up {self.context.state}"):
                 self._staging.sweep()
+            self._freezer.recover({one.uuid: one.target for one in self._mounted.all()})
             self._reserve.ensure()
             self.reaper.start()
             self._opened = True

@@ -69,9 +69,15 @@ def _leftovers(store: Store, catalog: Catalog[TreeOptions], reaper: Reaper) -> I
     if reaper.problem:
         yield Finding(Level.WARNING, "removed data", reaper.problem, "delete them by hand")
     names = {name for name in os.listdir(store.volumes) if not name.startswith(PREFIX)}
-    for name in sorted(names - catalog.uuids()):
+    known = catalog.uuids()
+    places = [store.data(name) for name in sorted(names - known)]
+    if store.snapshots.is_dir():
+        places += [
+            store.snapshots / name for name in sorted({*os.listdir(store.snapshots)} - known)
+        ]
+    for place in places:
         advice = "if nobody needs them, delete them by hand"
-        yield Finding(Level.WARNING, str(store.data(name)), "data that no record names", advice)
+        yield Finding(Level.WARNING, str(place), "data that no record names", advice)
 
 
 def _devices(mounted: Mounted) -> Iterator[Finding]:

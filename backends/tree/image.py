@@ -13,13 +13,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.base import Volume
-from backends.errors import Damaged, HostError, InUse
+from backends.base import Attachment, Volume
+from backends.errors import Damaged, HostError, InUse, Invalid
 from backends.host import files, loop, mountinfo, mounts
+from backends.host.copying import copy_file
 from backends.host.failures import explained
 from backends.host.filesystems import BlockFileSystem, FileSystem, driver_of
+from backends.host.freezing import SECONDS, Freezer
 from backends.host.locks import locked
+from backends.options import Size
 from backends.tree.options import TreeOptions
+from backends.tree.origin import Origin
 from backends.tree.room import require_room
 from backends.tree.source import Owner, Source, label, opened
 from backends.tree.staging import Staging
@@ -39,6 +43,8 @@ class ImageLayout:
     source: Source
     staging: Staging
     node: str
+    origin: Origin
+    freezer: Freezer
 
     def make(self, volume: Volume[TreeOptions]) -> None:
         """Make the image. There: left alone."""
@@ -48,9 +54,12 @@ class ImageLayout:
                 return
             new = self.image(volume.uuid).with_name(f"image.new-{self.node}")
             self._discard(volume.uuid, new)
-            driver = driver_for(volume.options)
-            require_room(self.store.root, size=volume.options.size or 0, needed=driver.initial)
-            self._format(volume, new)
+            if (kept := self.origin.of(volume)) is not None:
+                self._clone(volume, kept, new)
+            else:
+                needed = driver_for(volume.options).initial
+                require_room(self.store.root, size=volume.options.size or 0, needed=needed)
+                self._format(volume, new)
             files.link_into_place(new, self.image(volume.uuid))
 
     def mount(self, volume: Volume[TreeOptions], target: Path, *, read_only: bool) -> None:
@@ -70,6 +79,34 @@ class ImageLayout:
             if read_only:
                 self.staging.make_read_only(stage)
             mounts.bind(stage / "data", target)
+
+    def copy_out(
+        self, volume: Volume[TreeOptions], into: Path, attachment: Attachment | None
+    ) -> None:
+        """See `snapshots.Copied`. While attached, the file system is held still."""
+        image = self.image(volume.uuid)
+        if self.growing(volume.uuid).exists():
+            (into / "growing").touch(mode=0o600)
+        if attachment is None:
+            with self.locked(volume.uuid):
+                copy_file(image, into / "image")
+        else:
+            with self.freezer.frozen(volume.uuid, attachment.target):
+                copy_file(image, into / "image", seconds=SECONDS)
+
+    def copy_back(self, volume: Volume[TreeOptions], kept: Path) -> None:
+        """See `snapshots.Copied`."""
+        with self.locked(volume.uuid):
+            new = self.image(volume.uuid).with_name(f"image.new-{self.node}")
+            self._discard(volume.uuid, new)
+            copy_file(kept / "image", new)
+            self._note_growth(volume, kept)
+            new.rename(self.image(volume.uuid))
+            files.sync_directory(new.parent)
+
+    def size(self, kept: Path) -> int | None:
+        """See `snapshots.Copied`."""
+        return (kept / "image").stat().st_size
 
     def owner(self, mount: mountinfo.Mount) -> Owner | None:
         """(uuid, healthy) when `mount` shows a volume of this store. A file system that met an
@@ -157,6 +194,20 @@ class ImageLayout:
                 )
             self._released(volume.name, device)
             files.sync_file(new)
+
+    def _clone(self, volume: Volume[TreeOptions], kept: Path, new: Path) -> None:
+        size, asked = (kept / "image").stat().st_size, volume.options.size or 0
+        if asked < size:
+            raise Invalid(f"volume {volume.name} needs size={Size(size)}, as what it is made from")
+        copy_file(kept / "image", new)
+        self._note_growth(volume, kept)
+
+    def _note_growth(self, volume: Volume[TreeOptions], kept: Path) -> None:
+        """The next attach grows a copy that is smaller than the volume shall be."""
+        smaller = (kept / "image").stat().st_size < (volume.options.size or 0)
+        if smaller or (kept / "growing").exists():
+            self.growing(volume.uuid).touch(mode=0o600)
+            files.sync_directory(self.growing(volume.uuid).parent)
 
     def _released(self, name: str, device: loop.Status) -> None:
         if not loop.wait_released(device.number, device.file, _RELEASE_SECONDS):

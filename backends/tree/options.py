@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 
-from backends.base import Access, VolumeOptions
+from backends.base import Access
 from backends.host.filesystems import FileSystem, driver_of
 from backends.options import Size, option
+from backends.snapshots import SnapshotOptions
 
 
 class Layout(enum.Enum):
@@ -18,7 +19,7 @@ class Layout(enum.Enum):
 
 
 @dataclass(frozen=True)
-class TreeOptions(VolumeOptions):
+class TreeOptions(SnapshotOptions):
     """Options of a volume. Use `settled()` to read layout and fs."""
 
     layout: Layout | None = option(

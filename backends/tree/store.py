@@ -3,6 +3,7 @@
     <root>/kedge.json           {"format": 1, "id": ...}: the marker, made once
     <root>/records/             records: volumes, trash, claims, leases
     <root>/volumes/<uuid>/      the data of one volume
+    <root>/snapshots/<uuid>/    its snapshots, see `snapshots`
     <root>/volumes/.removing-*  data on their way out
     <root>/reserve              room for records when the disk is full
 
@@ -42,6 +43,7 @@ class Store:
         self.root = root
         self.records = root / "records"
         self.volumes = root / "volumes"
+        self.snapshots = root / "snapshots"
         self._marker = root / "kedge.json"
         self._memory = state / "store.json"
         self._new_id = new_id

@@ -15,6 +15,7 @@ from backends.testing.backend import (
     EverywhereContract,
     ResizeContract,
     SizelessContract,
+    SnapshotContract,
     TrashContract,
 )
 from backends.testing.backend.world import AnyBackend
@@ -23,7 +24,7 @@ from backends.tree import detaching
 pytestmark = pytest.mark.lab
 
 
-class LocalWorld(BackendContract, TrashContract):
+class LocalWorld(BackendContract, TrashContract, SnapshotContract):
     """A root of its own for each test."""
 
     shared: ClassVar[Shared] = Shared.NO
@@ -52,17 +53,22 @@ class LocalWorld(BackendContract, TrashContract):
 class TestDirectory(LocalWorld, SizelessContract):
     """Layout directory on this node alone."""
 
+    attached_snapshots: ClassVar[bool] = False
+    unfit: ClassVar[Mapping[str, str]] = {"layout": "image", "size": "64M"}
+
 
 class TestSharedDirectory(LocalWorld, SizelessContract, EverywhereContract):
     """The same root seen by two nodes."""
 
     shared: ClassVar[Shared] = Shared.YES
+    attached_snapshots: ClassVar[bool] = False
 
 
 class TestExt4(LocalWorld, ResizeContract):
     """Layout image, ext4."""
 
     options: ClassVar[Mapping[str, str]] = {"size": "64M"}
+    unfit: ClassVar[Mapping[str, str]] = {"size": "32M"}
     grown: ClassVar[str] = "1G"
 
 
@@ -70,4 +76,5 @@ class TestXfs(LocalWorld, ResizeContract):
     """Layout image, XFS."""
 
     options: ClassVar[Mapping[str, str]] = {"size": "300M", "fs": "xfs"}
+    unfit: ClassVar[Mapping[str, str]] = {"size": "300M", "fs": "ext4"}
     grown: ClassVar[str] = "1G"

@@ -25,7 +25,8 @@ class Xfs(BlockFileSystem):
     name: ClassVar[str] = "xfs"
     minimum: ClassVar[int] = 300 * 1024**2
     initial: ClassVar[int] = 96 * 1024**2
-    mount_options: ClassVar[str] = ""
+    mount_options: ClassVar[str] = "nouuid"
+    """A clone has the identity of what it was made from; both may be mounted on one node."""
 
     def make(self, device: Path, *, label: str) -> None:
         """Sectors of 4096 bytes, so that the image also works above a disk that has no smaller."""
