@@ -41,6 +41,11 @@ class TreeOptions(SnapshotOptions):
     def problems(self) -> Iterable[str]:
         """Rules over several options."""
         if self.settled().layout is Layout.DIRECTORY:
+            if self.snapshots is not None:
+                yield (
+                    f"snapshots={self.snapshots} needs layout=image: a plain directory cannot be "
+                    "copied while it is mounted"
+                )
             yield from self.directory_problems()
             if self.fs is not None:
                 yield f"fs={self.fs.value} needs layout=image and a size"

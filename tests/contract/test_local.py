@@ -1,6 +1,6 @@
 """The local backend against the contract: directories, and images of both kinds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,6 +28,13 @@ class LocalWorld(BackendContract, TrashContract, SnapshotContract):
     """A root of its own for each test."""
 
     shared: ClassVar[Shared] = Shared.NO
+    stride: ClassVar[int] = 1
+    """A verb dies at this many effects apart; at each one in one class for each layout."""
+
+    def dies_at(
+        self, backend: AnyBackend, effect: int, verb: Callable[[AnyBackend], object]
+    ) -> bool:
+        return super().dies_at(backend, effect * self.stride, verb)
 
     @pytest.fixture
     def backend(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalBackend]:
@@ -61,6 +68,7 @@ class TestSharedDirectory(LocalWorld, SizelessContract, EverywhereContract):
     """The same root seen by two nodes."""
 
     shared: ClassVar[Shared] = Shared.YES
+    stride: ClassVar[int] = 4
     attached_snapshots: ClassVar[bool] = False
 
 
@@ -75,6 +83,7 @@ class TestExt4(LocalWorld, ResizeContract):
 class TestXfs(LocalWorld, ResizeContract):
     """Layout image, XFS."""
 
+    stride: ClassVar[int] = 4
     options: ClassVar[Mapping[str, str]] = {"size": "300M", "fs": "xfs"}
     unfit: ClassVar[Mapping[str, str]] = {"size": "300M", "fs": "ext4"}
     grown: ClassVar[str] = "1G"
