@@ -1,11 +1,15 @@
 """The read cache: frames of objects in one local file of fixed size, the least used go first.
 
 It may lose or spoil anything at any time: whoever reads from it checks every block. So nothing of
-it is ever synced, and an error of its file is a miss.
+it is ever synced, and an error of its files is a miss. It lasts: beside the frames lies a table
+that says what each line holds, and what a crash tore there is a miss like any other.
 """
 
+import hashlib
 import os
+import struct
 import threading
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,53 +17,68 @@ from pathlib import Path
 from backends.disk.coding import FRAME
 
 _BYTES = FRAME * 4096
+_SLOT = struct.Struct("<16sI")
+_SLOT_BYTES = _SLOT.size + 4
+"""What a line holds and how many bytes, and a checksum of that."""
 
 
 class Cache:
-    """Frames by (object id, frame number). Thread-safe. Begins empty: its index is in memory."""
+    """Frames by (key of their object, number). Thread-safe."""
 
     def __init__(self, path: Path, size: int) -> None:
-        """`size` in bytes; the file is made, sparse, and has no name once it is open."""
+        """`size` in bytes; the files are made, sparse, or found again. Errors of the host."""
         self.hits = 0
         self.misses = 0
         self._lock = threading.Lock()
-        self._lines: OrderedDict[tuple[int, int], int] = OrderedDict()
-        self._free = list(range(max(1, size // _BYTES)))
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_TRUNC, 0o600)
-        os.unlink(path)
+        self._lines: OrderedDict[bytes, int] = OrderedDict()
+        self._free: list[int] = []
+        self._count = max(1, size // _BYTES)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self._file = os.open(path, flags, 0o600)
+        self._table = os.open(path.with_name(f"{path.name}.table"), flags, 0o600)
+        self._find()
 
-    def get(self, number: int, frame: int) -> bytes | None:
-        """The frame as it was put (the last of an object may be shorter), or None."""
+    def get(self, key: str, frame: int) -> bytes | None:
+        """The frame as it was put (the last of an object may be shorter, and then longer by
+        rubbish), or None."""
+        name = _name(key, frame)
         with self._lock:
-            line = self._lines.get((number, frame))
+            line = self._lines.get(name)
             if line is None:
                 self.misses += 1
                 return None
-            self._lines.move_to_end((number, frame))
+            self._lines.move_to_end(name)
             self.hits += 1
             try:
                 return os.pread(self._file, _BYTES, line * _BYTES)
             except OSError:
                 return None
 
-    def put(self, number: int, frame: int, body: bytes | memoryview) -> None:
+    def put(self, key: str, frame: int, body: bytes | memoryview) -> None:
         """Keep a frame; there already: nothing."""
+        name = _name(key, frame)
         with self._lock:
-            if (number, frame) in self._lines:
+            if name in self._lines or self._file < 0:
                 return
             line = self._free.pop() if self._free else self._lines.popitem(last=False)[1]
             try:
                 os.pwrite(self._file, body, line * _BYTES)
+                os.pwrite(self._table, _slot(name, len(body)), line * _SLOT_BYTES)
             except OSError:
                 self._free.append(line)
                 return
-            self._lines[number, frame] = line
+            self._lines[name] = line
 
-    def drop(self, number: int, frames: Iterable[int]) -> None:
+    def holds(self, key: str, frame: int) -> bool:
+        """Whether `get` would find it; counts as no use."""
+        with self._lock:
+            return _name(key, frame) in self._lines
+
+    def drop(self, key: str, frames: Iterable[int]) -> None:
         """Forget frames: they were found wrong, or their object is gone."""
         with self._lock:
             for frame in frames:
-                line = self._lines.pop((number, frame), None)
+                line = self._lines.pop(_name(key, frame), None)
                 if line is not None:
                     self._free.append(line)
 
@@ -68,10 +87,34 @@ class Cache:
         return len(self._lines) * _BYTES
 
     def close(self) -> None:
-        """Let go of the file and its space."""
+        """Let go of the files; what is in them is found again."""
         with self._lock:
             self._lines.clear()
             self._free = []
             if self._file >= 0:
                 os.close(self._file)
+                os.close(self._table)
                 self._file = -1
+
+    def _find(self) -> None:
+        """What an earlier process has left. The order of use is not known any more."""
+        table = os.pread(self._table, self._count * _SLOT_BYTES, 0)
+        os.ftruncate(self._table, self._count * _SLOT_BYTES)
+        os.ftruncate(self._file, self._count * _BYTES)
+        taken = set()
+        for line in range(len(table) // _SLOT_BYTES):
+            slot = table[line * _SLOT_BYTES : (line + 1) * _SLOT_BYTES]
+            name, length = _SLOT.unpack_from(slot)
+            if length and slot == _slot(name, length) and name not in self._lines:
+                self._lines[name] = line
+                taken.add(line)
+        self._free += [line for line in range(self._count - 1, -1, -1) if line not in taken]
+
+
+def _name(key: str, frame: int) -> bytes:
+    return hashlib.blake2b(f"{key} {frame}".encode(), digest_size=16).digest()
+
+
+def _slot(name: bytes, length: int) -> bytes:
+    slot = _SLOT.pack(name, length)
+    return slot + struct.pack("<I", zlib.crc32(slot))

@@ -4,6 +4,7 @@ import enum
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -98,6 +99,15 @@ class Disk:
             f"disk {self.parts.journal.uuid} cannot read {length} bytes at {offset}: "
             "an object is gone, or the local log is damaged"
         )
+
+    def prefetch(self, first: int, count: int) -> "Sequence[Future[object]]":
+        """Have blocks in the cache soon; what is on its way. Not for many at a time: everybody
+        else waits while they are looked up."""
+        self.parts.journal.load_regions(first, count)
+        with self._lock:
+            self._check_owner()
+            places = self._look(first, count)
+        return self.parts.reader.prefetch([p for p in places if isinstance(p, Stored)])
 
     def write(self, offset: int, data: bytes | memoryview, unique: int) -> None:
         """See BlockDevice."""

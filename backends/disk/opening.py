@@ -49,6 +49,9 @@ class Place:
     wait: Callable[[int], None]
     """Before the n-th repetition of what the store could not answer."""
     pool: Executor | None = None
+    """For uploads; `readers` for what a read waits for, `background` for what nobody does."""
+    readers: Executor | None = None
+    background: Executor | None = None
     coder: Coder = PLAIN
 
 
@@ -175,7 +178,10 @@ def _assemble(place: Place, journal: Journal, found: _Recovered, head: Head, ter
         log=found.log,
         overlay=overlay,
         cache=cache,
-        reader=Reader(place.store, journal.prefix, cache, place.wait, place.coder),
+        reader=Reader(
+            *(place.store, journal.prefix, cache, place.wait, place.coder),
+            *(place.readers, place.background),
+        ),
         shipper=Shipper(journal, found.log, cache, place.pool, place.new_id),
         checkpointer=Checkpointer(journal, place.heads, new_id=place.new_id),
         collector=collector,

@@ -1,28 +1,48 @@
 """Reading blocks that are in the store, through the cache, every one checked.
 
 A miss fetches more than was asked: a request costs milliseconds however short it is, and what was
-written together is read together. A stream that reads on where it ended doubles what it fetches.
+written together is read together. What one read needs of several places is fetched at once, and
+nobody fetches what somebody else is fetching already.
 """
 
+import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import cast
 
 from backends.disk.blockmap import Stored, StoredObject
 from backends.disk.cache import Cache
 from backends.disk.coding import FRAME, PLAIN, Coder, frame_blocks, frames_of
 from backends.disk.naming import located
-from backends.errors import Damaged, NotFound, Unavailable
+from backends.errors import Damaged, KedgeError, NotFound, Unavailable
 from backends.stores.base import Store
 
 LEAST = 4
 """Frames that a miss fetches: 256 KiB."""
-MOST = 128
-"""Frames that a stream fetches at once: 8 MiB."""
+MOST = 32
+"""Frames that are fetched with one request at most: 2 MiB."""
 _REFETCH = 3
 
 
+@dataclass(frozen=True)
+class _Window:
+    """Frames of one object that are fetched together."""
+
+    holder: StoredObject
+    first: int
+    count: int
+
+    def names(self) -> Iterator[tuple[str, int]]:
+        for frame in range(self.first, self.first + self.count):
+            yield self.holder.key, frame
+
+
 class Reader:
-    """Reads from one disk's objects. `wait(n)`: see Journal."""
+    """Reads from one disk's objects. `wait(n)`: see Journal. `pool` is for what somebody
+    waits for; without one, one thing is fetched at a time, without `background`, nothing that
+    nobody has asked for."""
 
     def __init__(
         self,
@@ -31,54 +51,133 @@ class Reader:
         cache: Cache,
         wait: Callable[[int], None],
         coder: Coder = PLAIN,
+        pool: Executor | None = None,
+        background: Executor | None = None,
     ) -> None:
         self._store = store
         self._prefix = prefix
         self._cache = cache
         self._wait = wait
         self._coder = coder
-        self._stream: dict[int, tuple[int, int]] = {}
-        """By object: the frame that comes next, and how many to fetch."""
+        self._pool = pool
+        self._background = background
+        self._lock = threading.Lock()
+        self._flights: dict[tuple[str, int], Future[bytes]] = {}
 
     def read(self, wanted: Sequence[Stored]) -> list[bytes]:
         """The bytes of each block. NotFound when an object is gone: look again where the blocks
         are. Damaged when bytes are wrong however often they are fetched."""
-        return [self._block(stored, wanted[at:]) for at, stored in enumerate(wanted)]
+        frames = self._gather(wanted)
+        return [self._block(stored, frames) for stored in wanted]
 
-    def _block(self, stored: Stored, rest: Sequence[Stored]) -> bytes:
-        frame, place = divmod(stored.place, FRAME)
-        body = self._cache.get(stored.number, frame)
-        for _ in range(_REFETCH):
-            if body is not None:
-                block = body[place * 4096 : place * 4096 + 4096]
-                if len(block) == 4096 and zlib.crc32(block) == stored.checksum:
-                    return block
-                self._cache.drop(stored.number, [frame])
-            body = self._fetch(stored, frame, rest)
-        block = body[place * 4096 : place * 4096 + 4096] if body else b""
-        if len(block) == 4096 and zlib.crc32(block) == stored.checksum:
-            return block
-        key = located(self._prefix, stored.holder.key)
-        raise Damaged(
-            f"object {key} is damaged at its block {stored.place}; "
-            "restore the object from a backup of the bucket"
-        )
+    def prefetch(self, wanted: Sequence[Stored]) -> list["Future[object]"]:
+        """Have these blocks in the cache soon, if that is possible: what is on its way."""
+        started: list[Future[object]] = []
+        if self._background is None:
+            return started
+        missing = [s for s in _by_frame(wanted) if not self._cache.holds(s.holder.key, _frame(s))]
+        for window in self._windows(missing, least=1):
+            if taken := self._claim(window):
+                task = self._background.submit(self._fetch, window, taken, patient=False)
+                started.append(cast("Future[object]", task))
+        return started
 
-    def _fetch(self, stored: Stored, frame: int, rest: Sequence[Stored]) -> bytes:
-        """Get a window of frames that begins with `frame`; keep all, return the first."""
-        holder = stored.holder
-        count = min(self._window(stored, frame, rest), frames_of(holder.blocks) - frame)
+    def _gather(self, wanted: Sequence[Stored]) -> dict[tuple[str, int], bytes | None]:
+        """The frames of these blocks, from the cache or the store; not checked yet."""
+        firsts = _by_frame(wanted)
+        found = {
+            (s.holder.key, _frame(s)): self._cache.get(s.holder.key, _frame(s)) for s in firsts
+        }
+        missing = [s for s in firsts if found[s.holder.key, _frame(s)] is None]
+        coming = self._start(missing)
+        for name, flight in coming.items():
+            try:
+                found[name] = flight.result()
+            except Unavailable:
+                found[name] = None  # it was somebody's who does not wait as we do
+        return found
+
+    def _start(self, missing: Sequence[Stored]) -> dict[tuple[str, int], "Future[bytes]"]:
+        """Let everything that is missing be fetched, the last in this thread."""
+        own = []
+        for window in self._windows(missing, least=LEAST):
+            if taken := self._claim(window):
+                own.append((window, taken))
+        with self._lock:
+            names = [(s.holder.key, _frame(s)) for s in missing]
+            coming = {name: self._flights[name] for name in names if name in self._flights}
+        for window, taken in own[:-1]:
+            if self._pool is None:
+                self._fetch(window, taken, patient=True)
+            else:
+                self._pool.submit(self._fetch, window, taken, patient=True)
+        if own:
+            self._fetch(*own[-1], patient=True)
+        return coming
+
+    def _windows(self, missing: Sequence[Stored], least: int) -> list[_Window]:
+        """What lies side by side is fetched together."""
+        found: list[_Window] = []
+        for stored in missing:
+            frame, last = _frame(stored), found[-1] if found else None
+            if last and last.holder is stored.holder and last.first <= frame < last.first + MOST:
+                count = max(last.count, frame - last.first + 1)
+                found[-1] = _Window(last.holder, last.first, count)
+            else:
+                found.append(_Window(stored.holder, frame, 1))
+        return [_Window(w.holder, w.first, self._reach(w, least)) for w in found]
+
+    def _reach(self, window: _Window, least: int) -> int:
+        end = frames_of(window.holder.blocks) - window.first
+        return min(max(window.count, least), end)
+
+    def _claim(self, window: _Window) -> dict[tuple[str, int], "Future[bytes]"]:
+        """Note that the frames of a window are being fetched, those that are not already."""
+        with self._lock:
+            fresh = [name for name in window.names() if name not in self._flights]
+            taken: dict[tuple[str, int], Future[bytes]] = {name: Future() for name in fresh}
+            self._flights |= taken
+            return taken
+
+    def _fetch(
+        self, window: _Window, taken: dict[tuple[str, int], "Future[bytes]"], *, patient: bool
+    ) -> None:
+        """Fetch a window, keep it, and tell whoever waits for the frames that were `taken`."""
+        try:
+            found = self._frames(window, patient)
+            for name, body in found.items():
+                if body:
+                    self._cache.put(*name, body)
+        except BaseException as error:
+            self._land(taken, error)
+            if not isinstance(error, KedgeError):
+                raise
+            return
+        self._land(taken, found)
+
+    def _land(
+        self,
+        taken: dict[tuple[str, int], "Future[bytes]"],
+        found: dict[tuple[str, int], bytes] | BaseException,
+    ) -> None:
+        with self._lock:
+            for name in taken:
+                del self._flights[name]
+        for name, flight in taken.items():
+            if isinstance(found, BaseException):
+                flight.set_exception(found)
+            else:
+                flight.set_result(found[name])
+
+    def _frames(self, window: _Window, patient: bool) -> dict[tuple[str, int], bytes]:
+        holder, first = window.holder, window.first
         if holder.frames:
-            start, length = holder.frames.span(frame, count)
+            start, length = holder.frames.span(first, window.count)
         else:
-            start = frame * FRAME * 4096
-            length = min(count * FRAME, holder.blocks - frame * FRAME) * 4096
-        body = memoryview(self._get(holder.key, holder.start + start, length))
-        found = [self._decoded(holder, frame + at, body, start) for at in range(count)]
-        for at, one in enumerate(found):
-            if one:
-                self._cache.put(stored.number, frame + at, one)
-        return found[0]
+            start = first * FRAME * 4096
+            length = min(window.count * FRAME, holder.blocks - first * FRAME) * 4096
+        body = memoryview(self._get(holder.key, holder.start + start, length, patient))
+        return {name: self._decoded(holder, name[1], body, start) for name in window.names()}
 
     def _decoded(self, holder: StoredObject, frame: int, body: memoryview, start: int) -> bytes:
         """One frame of what begins at byte `start` behind the object's head; empty: it is bad."""
@@ -93,17 +192,24 @@ class Reader:
         except Damaged:
             return b""
 
-    def _window(self, stored: Stored, frame: int, rest: Sequence[Stored]) -> int:
-        expected, frames = self._stream.get(stored.number, (-1, LEAST))
-        frames = min(MOST, frames * 2) if expected == frame else LEAST
-        asked = [s.place // FRAME for s in rest if s.number == stored.number]
-        frames = max(frames, min(MOST, max(asked, default=frame) - frame + 1))
-        if len(self._stream) > 256:
-            self._stream.clear()
-        self._stream[stored.number] = (frame + frames, frames)
-        return frames
+    def _block(self, stored: Stored, frames: dict[tuple[str, int], bytes | None]) -> bytes:
+        """The block, checked; fetched again while it is wrong."""
+        name = (stored.holder.key, _frame(stored))
+        for _ in range(_REFETCH):
+            if (block := _in(frames[name], stored)) is not None:
+                return block
+            self._cache.drop(name[0], [name[1]])
+            frames[name] = self._frames(_Window(stored.holder, name[1], 1), patient=True)[name]
+        if (block := _in(frames[name], stored)) is not None:
+            self._cache.put(*name, frames[name] or b"")
+            return block
+        key = located(self._prefix, stored.holder.key)
+        raise Damaged(
+            f"object {key} is damaged at its block {stored.place}; "
+            "restore the object from a backup of the bucket"
+        )
 
-    def _get(self, key: str, start: int, length: int) -> bytes:
+    def _get(self, key: str, start: int, length: int, patient: bool) -> bytes:
         count = 0
         while True:
             try:
@@ -111,5 +217,25 @@ class Reader:
             except NotFound:
                 raise
             except Unavailable:
+                if not patient:
+                    raise
                 count += 1
                 self._wait(count)
+
+
+def _frame(stored: Stored) -> int:
+    return stored.place // FRAME
+
+
+def _by_frame(wanted: Sequence[Stored]) -> list[Stored]:
+    """One block of each frame, in the order of the objects, those of one object ascending."""
+    found = {(s.number, _frame(s)): s for s in wanted}
+    return [found[name] for name in sorted(found)]
+
+
+def _in(body: bytes | None, stored: Stored) -> bytes | None:
+    """The block in its frame, if it is the right one."""
+    place = stored.place % FRAME
+    block = body[place * 4096 : place * 4096 + 4096] if body else b""
+    right = len(block) == 4096 and zlib.crc32(block) == stored.checksum
+    return block if right else None

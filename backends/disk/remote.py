@@ -17,21 +17,30 @@ from pathlib import Path
 from typing import Any
 
 from backends.disk.cache import Cache
-from backends.disk.coding import Coder, Compression
-from backends.disk.engine import Disk, Durability
-from backends.disk.head import Head, Heads
+from backends.disk.engine import CHECKPOINT_EVERY, Disk, Durability
+from backends.disk.head import Heads
 from backends.disk.locallog import Binding
 from backends.disk.logfiles import LogFiles
 from backends.disk.opening import Place, Terms, open_disk
+from backends.disk.unlocking import coder_of
+from backends.disk.warming import Warming
 from backends.disk.worker import Worker
 from backends.errors import Invalid, KedgeError, Unavailable
 from backends.records_store import StoreRecords
+from backends.stores.base import Store
+from backends.stores.counting import Counting
+from backends.stores.hedging import Hedging
 from backends.stores.retrying import Patience, Retrying
 from backends.stores.s3 import Endpoint, S3Store, connect
 
 _LONGEST = 5.0
 _SEGMENT = 32 << 20
 _UPLOADS = 4
+_READERS = 8
+_BACKGROUND = 4
+_WARMERS = 2
+_REQUESTS = 32
+"""Threads in which reads are asked of the store, twice if need be."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,19 @@ class RemoteDisk(Disk):
 
     worker: Worker
     heads: Heads
-    pool: ThreadPoolExecutor
+    warming: Warming
+    requests: Counting
+    pools: tuple[ThreadPoolExecutor, ...]
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See BlockDevice."""
+        self.warming.reading(offset // 4096, length // 4096)
+        return super().read(offset, length)
+
+    def tend(self, *, commits: int = CHECKPOINT_EVERY) -> None:
+        """See Disk."""
+        super().tend(commits=commits)
+        self.warming.keep()
 
     def resize(self, size: int) -> None:
         """See Growable."""
@@ -84,13 +105,15 @@ class RemoteDisk(Disk):
     def close(self) -> None:
         """See BlockDevice."""
         self.worker.stop()
+        self.warming.end()
         try:
             super().close()
             if self._broken is None:
                 self.heads.let_go(self.parts.journal.uuid, self.parts.journal.owner)
         except KedgeError as error:
             _complain("closing", error)
-        self.pool.shutdown()
+        for pool in self.pools:
+            pool.shutdown(cancel_futures=True)
 
     def command(self, verb: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """`lag`: what is not in the store yet, and how it goes."""
@@ -105,6 +128,7 @@ class RemoteDisk(Disk):
             "objects": len(journal.map.objects),
             "shipped": self.parts.shipper.bytes,
             "cached": self.parts.cache.used(),
+            "requests": self.requests.per_minute(),
             "trouble": self.worker.last_error,
         }
 
@@ -113,10 +137,11 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
     """The device of one volume; see `serve.py`. Fenced, NotFound, Damaged, Unavailable."""
     arguments = Arguments(**{**raw, "bucket": Bucket(**raw["bucket"])})
     directory = Path(arguments.directory)
-    store = bucket_store(arguments.bucket)
+    uploads, readers, background, warmers, requests = pools = _pools()
+    counting = Counting(bucket_objects(arguments.bucket), time.monotonic)
+    store = _retrying(Hedging(counting, requests, time.monotonic))
     heads = Heads(StoreRecords(store))
     coder = coder_of(heads.read(arguments.uuid), arguments.keys, arguments.compress)
-    pool = ThreadPoolExecutor(_UPLOADS, thread_name_prefix="upload")
     place = Place(
         store=store,
         heads=heads,
@@ -128,7 +153,9 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
         new_id=random_id,
         clock=time.monotonic,
         wait=lambda count: time.sleep(min(_LONGEST, 0.05 * 2 ** min(count, 10))),
-        pool=pool,
+        pool=uploads,
+        readers=readers,
+        background=background,
         coder=coder,
     )
     terms = Terms(
@@ -144,45 +171,26 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
         connection=terms.connection,
         clock=time.monotonic,
     )
-    found.heads, found.pool = heads, pool
+    found.heads, found.pools, found.requests = heads, pools, counting
+    found.warming = Warming(
+        *(found, disk.parts.journal, store, warmers), clock=time.monotonic, new_id=random_id
+    )
+    found.warming.begin()
     found.worker = Worker(found, rpo=arguments.rpo, clock=time.monotonic, complain=_complain)
     found.worker.start()
     return found
 
 
-def coder_of(head: Head, keys: str, compress: str = "none") -> Coder:
-    """How a disk's blocks are coded. Invalid when its key is missing here or is another one:
-    asked before anything is written."""
-    cipher = None
-    if head.wrapped_key:
-        from backends.disk import ciphers
-
-        key = ciphers.read_key(keys, head.key_name)
-        subject = f"disk {head.uuid}, encrypted with the key {head.key_name},"
-        cipher = ciphers.Cipher(ciphers.unwrap(key, head.wrapped_key, subject=subject))
-    return Coder(Compression(compress), cipher)
-
-
-def new_data_key(keys: str, name: str) -> str:
-    """A data key for a new disk, wrapped by the profile's key of that name. Invalid, HostError."""
-    from backends.disk import ciphers
-
-    return ciphers.wrap(ciphers.read_key(keys, name), secrets.token_bytes(ciphers.KEY_BYTES))
-
-
-def rewrap(heads: Heads, uuid: str, keys: str, name: str) -> None:
-    """Put another of the profile's keys in the place of the one that opens a disk. No data are
-    written again; whoever has the disk open goes on. Invalid: not encrypted, or a key is missing
-    or another; HostError, Conflict, NotFound."""
-    from backends.disk import ciphers
-
-    head = heads.read(uuid)
-    if not head.wrapped_key:
-        raise Invalid(f"disk {uuid} is not encrypted: make a new volume with encrypt={name}")
-    old, new = ciphers.read_key(keys, head.key_name), ciphers.read_key(keys, name)
-    subject = f"disk {uuid}, encrypted with the key {head.key_name},"
-    data_key = ciphers.unwrap(old, head.wrapped_key, subject=subject)
-    heads.rewrap(uuid, name, ciphers.wrap(new, data_key), instead_of=head.wrapped_key)
+def _pools() -> tuple[ThreadPoolExecutor, ...]:
+    """Whoever waits for a task is never in the pool that has to do it: see the order."""
+    counts = {
+        "upload": _UPLOADS,
+        "read": _READERS,
+        "ahead": _BACKGROUND,
+        "warm": _WARMERS,
+        "request": _REQUESTS,
+    }
+    return tuple(ThreadPoolExecutor(n, thread_name_prefix=name) for name, n in counts.items())
 
 
 _ready: dict[Endpoint, Any] = {}
@@ -203,6 +211,15 @@ def prepare(raw: Mapping[str, Any]) -> None:
 
 def bucket_store(bucket: Bucket) -> Retrying:
     """The store of a profile; connects when it is first asked."""
+    return _retrying(bucket_objects(bucket))
+
+
+def _retrying(inner: Store) -> Retrying:
+    return Retrying(inner, Patience(sleep=time.sleep, chance=_chance, attempts=4))
+
+
+def bucket_objects(bucket: Bucket) -> Store:
+    """The same, each call one request."""
     lock = threading.Lock()
     made: list[Any] = []
 
@@ -212,8 +229,7 @@ def bucket_store(bucket: Bucket) -> Retrying:
                 made.append(_client(bucket))
             return made[0]
 
-    inner = S3Store(client, bucket.bucket, bucket.prefix)
-    return Retrying(inner, Patience(sleep=time.sleep, chance=_chance, attempts=4))
+    return S3Store(client, bucket.bucket, bucket.prefix)
 
 
 def _client(bucket: Bucket) -> Any:

@@ -101,9 +101,10 @@ class Shipper:
     def _keep(self, packing: Plan) -> None:
         """What was just written is likely to be read: put it into the cache."""
         with self._journal.lock:
-            first = self._journal.map.next_object - len(packing.parts) - 1
-        for number, part in enumerate((*packing.parts, packing.inline), first):
+            objects, end = self._journal.map.objects, self._journal.map.next_object
+            keys = [objects[number].key for number in range(end - len(packing.parts) - 1, end)]
+        for key, part in zip(keys, (*packing.parts, packing.inline), strict=True):
             for at in range(0, len(part), FRAME):
                 with suppress(Damaged):
                     body = b"".join(self._blocks(packing.changes, part[at : at + FRAME]))
-                    self._cache.put(number, at // FRAME, body)
+                    self._cache.put(key, at // FRAME, body)

@@ -11,8 +11,9 @@ from backends.disk.deletion import delete_disk
 from backends.disk.fuse.layer import Layer
 from backends.disk.fuse.path import DataPath
 from backends.disk.head import CLAIM_SHIFT, Head, Heads, State
-from backends.disk.remote import Arguments, Bucket, coder_of, new_data_key, random_id
+from backends.disk.remote import Arguments, Bucket, random_id
 from backends.disk.serve import Config
+from backends.disk.unlocking import coder_of, wrapped
 from backends.errors import Claimed, Damaged, Fenced
 from backends.host import files
 from backends.host.filesystems import driver_of
@@ -50,8 +51,8 @@ class Disks:
         looking and formatting cannot take a disk that somebody has mounted since."""
         options = volume.options
         name = options.encrypt or ""
-        wrapped = new_data_key(self.keys, name) if name else ""
-        made = self.heads.create(volume.uuid, options.size, key_name=name, wrapped_key=wrapped)
+        key = wrapped(self.keys, name, random_id() + random_id()) if name else ""
+        made = self.heads.create(volume.uuid, options.size, key_name=name, wrapped_key=key)
         if made.ready:
             return
         with self.locked(volume.uuid):

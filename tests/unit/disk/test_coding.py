@@ -18,8 +18,9 @@ from backends.disk.coding import Coder, Compression, Frames
 from backends.disk.commit import Commit, Kind
 from backends.disk.head import Head, Heads
 from backends.disk.locallog import Binding
-from backends.disk.remote import Arguments, Bucket, coder_of, new_data_key
+from backends.disk.remote import Arguments, Bucket
 from backends.disk.segment import Segment
+from backends.disk.unlocking import coder_of, rewrap, wrapped
 from backends.errors import Damaged, Invalid
 from backends.records_store import StoreRecords
 from backends.stores.memory import MemoryStore
@@ -238,11 +239,11 @@ def test_keys_are_found_by_name_in_three_spellings(tmp_path: Path) -> None:
 
 
 def test_a_wrong_key_is_refused(tmp_path: Path) -> None:
-    wrapped = wrap(KEY, KEY[::-1])
-    assert unwrap(KEY, wrapped, subject="disk d") == KEY[::-1]
+    box = wrap(KEY, KEY[::-1])
+    assert unwrap(KEY, box, subject="disk d") == KEY[::-1]
     with pytest.raises(Invalid, match="disk d does not open"):
-        unwrap(KEY[::-1], wrapped, subject="disk d")
-    head = Head(UUID, 4096, key_name="k", wrapped_key=wrapped)
+        unwrap(KEY[::-1], box, subject="disk d")
+    head = Head(UUID, 4096, key_name="k", wrapped_key=box)
     with pytest.raises(Invalid, match="the key k"):
         coder_of(head, keys(tmp_path, k=KEY[::-1]))
 
@@ -252,13 +253,13 @@ def test_without_the_right_key_nothing_is_written(tmp_path: Path, fault: str) ->
     store = MemoryStore()
     where = keys(tmp_path, k=KEY)
     heads = Heads(StoreRecords(store))
-    heads.create(UUID, BLOCKS * 4096, key_name="k", wrapped_key=new_data_key(where, "k"))
+    heads.create(UUID, BLOCKS * 4096, key_name="k", wrapped_key=wrapped(where, "k", KEY[::-1]))
     (tmp_path / "k").unlink() if fault == "missing" else keys(tmp_path, k=KEY[::-1])
     before = dict(store.objects)
     arguments = asdict(
         Arguments(Bucket("b"), UUID, "node", str(tmp_path / "disk"), claim=1, keys=where)
     )
-    with patch.object(remote, "bucket_store", lambda bucket: store), pytest.raises(Invalid):
+    with patch.object(remote, "bucket_objects", lambda bucket: store), pytest.raises(Invalid):
         remote.open_remote(arguments)
     assert store.objects == before
     assert not (tmp_path / "disk").exists()
@@ -275,9 +276,9 @@ def test_the_data_key_is_wrapped_by_another_key(tmp_path: Path) -> None:
     store = MemoryStore()
     where = keys(tmp_path, old=KEY, new=KEY[::-1])
     heads = Heads(StoreRecords(store))
-    heads.create(UUID, 4096, key_name="old", wrapped_key=new_data_key(where, "old"))
+    heads.create(UUID, 4096, key_name="old", wrapped_key=wrapped(where, "old", KEY[::-1]))
     before = coder_of(heads.read(UUID), where)
-    remote.rewrap(heads, UUID, where, "new")
+    rewrap(heads, UUID, where, "new")
     head = heads.read(UUID)
     assert head.key_name == "new"
     (tmp_path / "old").unlink()

@@ -76,13 +76,16 @@ class NoCache(Cache):
     def __init__(self) -> None:
         self.hits = self.misses = 0
 
-    def get(self, number: int, frame: int) -> bytes | None:
+    def get(self, key: str, frame: int) -> bytes | None:
         return None
 
-    def put(self, number: int, frame: int, body: bytes | memoryview) -> None:
+    def put(self, key: str, frame: int, body: bytes | memoryview) -> None:
         pass
 
-    def drop(self, number: int, frames: object) -> None:
+    def holds(self, key: str, frame: int) -> bool:
+        return False
+
+    def drop(self, key: str, frames: object) -> None:
         pass
 
     def close(self) -> None:

@@ -1,0 +1,332 @@
+"""The reader, its cache, and what is fetched before it is asked for."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from backends.disk.ahead import MOST, Ahead
+from backends.disk.cache import Cache
+from backends.disk.coding import FRAME
+from backends.disk.engine import Disk
+from backends.disk.head import Heads
+from backends.disk.opening import Place, Terms, open_disk
+from backends.disk.warming import Warming
+from backends.errors import Damaged, Unavailable
+from backends.records_store import StoreRecords
+from backends.stores.memory import MemoryStore
+from tests.unit.disk.memory_files import MemoryFiles
+from tests.unit.disk.world import UUID
+
+BLOCKS = 4096
+
+
+class Noting(MemoryStore):
+    """Notes what is read, and can be slow or away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ranges: list[tuple[str, int, int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.away = False
+        self.together = 0
+        self.most = 0
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        if self.away:
+            raise Unavailable("away")
+        with self._lock:
+            self.ranges.append((key, start, length))
+            self.together += 1
+            self.most = max(self.most, self.together)
+        self.gate.wait(10)
+        with self._lock:
+            self.together -= 1
+        return super().get_range(key, start, length)
+
+
+class Bench:
+    """One node with a cache on disk."""
+
+    def __init__(self, home: Path, store: Noting) -> None:
+        self.store, self.home, self.now, self.ids = store, home, 0.0, 0
+        self.pools = [ThreadPoolExecutor(4) for _ in range(3)]
+        self.place = Place(
+            store=store,
+            heads=Heads(StoreRecords(store)),
+            files=MemoryFiles(),
+            orphan=lambda binding: MemoryFiles(),
+            cache=lambda: Cache(home / "cache", 16 << 20),
+            node="node",
+            boot="boot",
+            new_id=self.new_id,
+            clock=lambda: self.now,
+            wait=lambda count: None,
+            readers=self.pools[0],
+            background=self.pools[1],
+        )
+
+    def new_id(self) -> bytes:
+        self.ids += 1
+        return self.ids.to_bytes(16, "big")
+
+    def open(self) -> Disk:
+        return open_disk(self.place, UUID, claim=1, terms=Terms(segment=1 << 20))
+
+    def end(self) -> None:
+        self.store.gate.set()
+        for pool in self.pools:
+            pool.shutdown()
+
+
+@pytest.fixture
+def store() -> Noting:
+    found = Noting()
+    Heads(StoreRecords(found)).create(UUID, BLOCKS * 4096)
+    return found
+
+
+@pytest.fixture
+def bench(tmp_path: Path, store: Noting) -> object:
+    made = Bench(tmp_path, store)
+    yield made
+    made.end()
+
+
+def written(bench: Bench, blocks: int = 512, at_once: int = 64) -> Disk:
+    """A disk whose first blocks are in the store and nowhere else."""
+    disk = bench.open()
+    for first in range(0, blocks, at_once):
+        body = b"".join(block(number) for number in range(first, first + at_once))
+        disk.write(first * 4096, body, 0)
+        disk.ship()
+    disk.close()
+    for name in ("cache", "cache.table"):
+        (bench.home / name).unlink()
+    bench.store.ranges.clear()
+    return bench.open()
+
+
+def block(number: int) -> bytes:
+    return number.to_bytes(8, "little") * 512
+
+
+def expected(first: int, count: int) -> bytes:
+    return b"".join(block(number) for number in range(first, first + count))
+
+
+def test_one_read_of_many_objects_asks_for_all_at_once(bench: Bench) -> None:
+    disk = written(bench, at_once=64)
+    bench.store.gate.clear()
+    threading.Timer(0.1, bench.store.gate.set).start()
+    assert disk.read(0, 256 * 4096) == expected(0, 256)
+    assert bench.store.most == 4
+
+
+def test_what_is_fetched_already_is_not_fetched_again(bench: Bench) -> None:
+    disk = written(bench)
+    bench.store.gate.clear()
+    with ThreadPoolExecutor(6) as pool:
+        reads = [pool.submit(disk.read, 4096 * n, 4096) for n in range(6)]
+        threading.Timer(0.1, bench.store.gate.set).start()
+        assert [read.result() for read in reads] == [block(n) for n in range(6)]
+    assert len(bench.store.ranges) == 1
+
+
+def test_the_cache_lasts_over_a_restart(bench: Bench) -> None:
+    disk = written(bench)
+    assert disk.read(0, 64 * 4096) == expected(0, 64)
+    asked = len(bench.store.ranges)
+    disk.parts.cache.close()
+    again = bench.open()
+    assert again.read(0, 64 * 4096) == expected(0, 64)
+    assert len(bench.store.ranges) == asked > 0
+
+
+@pytest.mark.parametrize("spoil", ["frames", "table", "both", "short"])
+def test_a_spoiled_cache_is_a_miss_and_nothing_worse(bench: Bench, spoil: str) -> None:
+    disk = written(bench)
+    disk.read(0, 256 * 4096)
+    disk.parts.cache.close()
+    for name in ("cache", "cache.table"):
+        path = bench.home / name
+        body = bytearray(path.read_bytes())
+        if spoil == "short":
+            path.write_bytes(body[: len(body) // 3])
+        elif spoil == "both" or (name == "cache") == (spoil == "frames"):
+            body[::101] = bytes(byte ^ 0x55 for byte in body[::101])
+            path.write_bytes(body)
+    again = bench.open()
+    assert again.read(0, 256 * 4096) == expected(0, 256)
+
+
+def test_the_cache_is_bounded(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", 4 * 65536)
+    for frame in range(20):
+        cache.put("data/a", frame, bytes([frame]) * 65536)
+    assert cache.used() == 4 * 65536
+    assert (tmp_path / "cache").stat().st_size == 4 * 65536
+    assert cache.get("data/a", 15) is None
+    assert cache.get("data/a", 19) == bytes([19]) * 65536
+    cache.close()
+    smaller = Cache(tmp_path / "cache", 2 * 65536)
+    assert smaller.used() <= 2 * 65536
+    for frame in (16, 17, 18, 19):
+        assert smaller.get("data/a", frame) in (None, bytes([frame]) * 65536)
+
+
+def test_a_cache_whose_disk_is_full_caches_nothing(tmp_path: Path) -> None:
+    import os
+    from unittest.mock import patch
+
+    cache = Cache(tmp_path / "cache", 1 << 20)
+    full = OSError(28, "No space left on device")
+    with patch.object(os, "pwrite", side_effect=full):
+        cache.put("data/a", 0, bytes(65536))
+    assert cache.get("data/a", 0) is None
+    cache.put("data/a", 0, b"x" * 65536)
+    assert cache.get("data/a", 0) == b"x" * 65536
+
+
+def test_streams_are_read_ahead_and_random_reads_are_not() -> None:
+    ahead = Ahead()
+    assert ahead.after(100, 8) is None
+    first = ahead.after(108, 8)
+    assert first is not None
+    assert first[0] == 116
+    asked, at = first[0] + first[1], 116
+    for _ in range(2000):
+        found = ahead.after(at, 8)
+        at += 8
+        if found:
+            assert found[0] == asked
+            asked = found[0] + found[1]
+        assert at <= asked <= at + MOST
+    assert asked - at > MOST // 2
+    lonely = Ahead()
+    assert all(lonely.after(number * 7919 % 100003, 1) is None for number in range(100))
+
+
+def test_two_streams_side_by_side() -> None:
+    ahead = Ahead()
+    found = [ahead.after(base + 8 * n, 8) for n in range(4) for base in (0, 50000)]
+    assert found[:2] == [None, None]
+    assert None not in (found[2], found[3])
+
+
+def test_a_stream_finds_its_blocks_in_the_cache(bench: Bench) -> None:
+    disk = written(bench)
+    warming = Warming(
+        disk,
+        disk.parts.journal,
+        bench.store,
+        bench.pools[2],
+        clock=lambda: 0.0,
+        new_id=bench.new_id,
+    )
+    for first in range(0, 256, 32):
+        warming.reading(first, 32)
+        assert disk.read(first * 4096, 32 * 4096) == expected(first, 32)
+    bench.pools[2].shutdown()
+    cache, found = disk.parts.cache, disk.parts.journal.map.find(256, 64)
+    assert all(s and cache.holds(s.holder.key, s.place // FRAME) for s in found)
+
+
+def test_what_was_read_after_a_mount_is_fetched_after_the_next(bench: Bench) -> None:
+    disk = written(bench)
+    journal, pool = disk.parts.journal, bench.pools[2]
+
+    def warming(of: Disk) -> Warming:
+        return Warming(
+            *(of, of.parts.journal, bench.store, pool),
+            clock=lambda: bench.now,
+            new_id=bench.new_id,
+        )
+
+    first = warming(disk)
+    first.reading(0, 32)
+    first.reading(400, 8)
+    bench.now = 31.0
+    first.keep()
+    first.keep()
+    assert len([key for key in bench.store.objects if "/hot/" in key]) == 1
+    disk.close()
+    for name in ("cache", "cache.table"):
+        (bench.home / name).unlink()
+    again = bench.open()
+    bench.store.ranges.clear()
+    second = warming(again)
+    second.begin().result(30)
+    assert second.warmed == 48
+    asked = len(bench.store.ranges)
+    assert again.read(0, 32 * 4096) == expected(0, 32)
+    assert again.read(400 * 4096, 8 * 4096) == expected(400, 8)
+    assert len(bench.store.ranges) == asked
+    assert journal.prefix in next(key for key in bench.store.objects if "/hot/" in key)
+
+
+@pytest.mark.parametrize("fault", ["away", "spoiled", "none"])
+def test_a_hint_that_cannot_be_read_harms_nothing(bench: Bench, fault: str) -> None:
+    disk = written(bench)
+    if fault == "spoiled":
+        bench.store.objects[disk.parts.journal.prefix + "hot/1"] = b"nonsense"
+    warming = Warming(
+        disk,
+        disk.parts.journal,
+        bench.store,
+        bench.pools[2],
+        clock=lambda: 0.0,
+        new_id=bench.new_id,
+    )
+    bench.store.away = fault == "away"
+    assert warming.begin().result(30) is None
+    warming.reading(0, 8)
+    warming.reading(8, 8)
+    bench.pools[2].shutdown()
+    bench.store.away = False
+    assert disk.read(0, 16 * 4096) == expected(0, 16)
+
+
+def test_many_streams_do_not_wait_for_each_other_for_ever(bench: Bench) -> None:
+    disk = written(bench)
+    warming = Warming(
+        *(disk, disk.parts.journal, bench.store, bench.pools[2]),
+        clock=lambda: 0.0,
+        new_id=bench.new_id,
+    )
+    for step in range(4):
+        for stream in range(8):
+            first = stream * 64 + step * 8
+            warming.reading(first, 8)
+            assert disk.read(first * 4096, 8 * 4096) == expected(first, 8)
+
+
+def test_a_prefetch_that_fails_is_not_the_readers_failure(bench: Bench) -> None:
+    """A read that waits for what was being fetched ahead asks itself when that fails."""
+    disk = written(bench)
+    with disk.parts.journal.lock:
+        places = [s for s in disk.parts.journal.map.find(0, 16) if s]
+    bench.store.away = True
+    for task in disk.parts.reader.prefetch(places):
+        task.result()
+    bench.store.away = False
+    assert disk.read(0, 16 * 4096) == expected(0, 16)
+
+
+def test_wrong_bytes_are_never_served_whatever_the_cache_holds(bench: Bench) -> None:
+    disk = written(bench)
+    key = next(
+        key for key in bench.store.objects if "/log/" in key and len(bench.store.get(key)) > 4096
+    )
+    body = bytearray(bench.store.objects[key])
+    body[-5] ^= 1
+    bench.store.objects[key] = bytes(body)
+    bad = 0
+    for number in range(512):
+        try:
+            assert disk.read(number * 4096, 4096) == block(number)
+        except Damaged:
+            bad += 1
+    assert bad == 1
