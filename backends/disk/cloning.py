@@ -8,18 +8,21 @@
 A crash between two of them: the same call finishes, or `delete_disk` takes back what there is.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from backends.disk import checkpoint, pins
 from backends.disk.checkpoint import Manifest
 from backends.disk.coding import PLAIN, Coder
+from backends.disk.deletion import delete_disk
 from backends.disk.head import Head, Heads, Pin, State
 from backends.disk.history import Tail
 from backends.disk.naming import checkpoint_name, located, prefix_of
 from backends.errors import Damaged, Exists, NotFound
 from backends.stores.base import Store
 
-_FIRST = f"{checkpoint_name(0, 0, bytes(8))}/manifest"
+FIRST = f"{checkpoint_name(0, 0, bytes(8))}/manifest"
+"""Where the first checkpoint of every clone is."""
 _REFETCH = 3
 
 
@@ -28,8 +31,10 @@ def clone_disk(
     heads: Heads,
     base: str,
     source: str,
+    *,
     uuid: str,
     size: int,
+    new_id: Callable[[], bytes],
     coder: Coder = PLAIN,
 ) -> Head:
     """Make disk `uuid` from snapshot `source` of disk `base`, or from the whole of it as it was
@@ -57,17 +62,19 @@ def clone_disk(
     if head.base != base:
         raise Exists(f"disk {uuid} is being made from another one")
     pin = heads.update(base, pins.clone(source, uuid)).pins[pins.clone_name(uuid)]
-    key = prefix_of(uuid) + _FIRST
+    key = prefix_of(uuid) + FIRST
     store.put(key, coder.seal(key, _first(store, base, pin, uuid, coder).encode()))
-    return heads.update(uuid, lambda head: _opened(head, max(size, pin.size)))
+    head = heads.update(uuid, lambda head: _opened(head, max(size, pin.size)))
+    if head.state is State.DELETED:
+        delete_disk(store, heads, uuid, new_id=new_id)  # also what was made since it was deleted
+        raise NotFound(f"disk {uuid} was deleted while it was made")
+    return head
 
 
 def _opened(head: Head, size: int) -> Head:
-    if head.state is State.DELETED:
-        raise NotFound(f"disk {head.uuid} was deleted")
     if head.state is not State.CLONING:
         return head
-    return replace(head, state=State.DETACHED, checkpoint=_FIRST, size=size)
+    return replace(head, state=State.DETACHED, checkpoint=FIRST, size=size)
 
 
 def _first(store: Store, base: str, pin: Pin, uuid: str, coder: Coder) -> Manifest:

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from backends.disk import checkpoint, commit, pins
 from backends.disk.commit import GENESIS, Commit, Kind
-from backends.disk.head import Head, Heads, State
+from backends.disk.head import CLONE, Head, Heads, State
 from backends.disk.naming import located, prefix_of
 from backends.errors import Damaged, NotFound
 from backends.stores.base import Store
@@ -38,7 +38,7 @@ def leave_base(store: Store, heads: Heads, clone: Head, *, new_id: Callable[[], 
 
 
 def _finish(store: Store, heads: Heads, head: Head, new_id: Callable[[], bytes]) -> None:
-    prefix = prefix_of(head.uuid)
+    head, prefix = _without_the_dead(heads, head), prefix_of(head.uuid)
     last = _fence(store, prefix, head.uuid, head.epoch, new_id())
     with suppress(Damaged):  # then all stays until the last clone is gone
         kept = {prefix + last, *_needed(store, head)}
@@ -47,6 +47,16 @@ def _finish(store: Store, heads: Heads, head: Head, new_id: Callable[[], bytes])
                 store.delete(item.key)
     if head.base and not head.pins:
         leave_base(store, heads, head, new_id=new_id)
+
+
+def _without_the_dead(heads: Heads, head: Head) -> Head:
+    """Drop the pins of clones that were deleted: a request to pin may be carried out late."""
+    for name in head.pins:
+        with suppress(NotFound):
+            clone = heads.read(name.removeprefix(CLONE))
+            if name.startswith(CLONE) and clone.state is State.DELETED and not clone.pins:
+                head = heads.update(head.uuid, pins.without(name))
+    return head
 
 
 def _needed(store: Store, head: Head) -> set[str]:
@@ -87,7 +97,9 @@ def _fence(store: Store, prefix: str, uuid: str, epoch: int, put_id: bytes) -> s
 
 def _ends(store: Store, key: str, epoch: int) -> bool:
     try:
-        body = store.get(key)
+        for _ in range(_REFETCH):
+            with suppress(Damaged):
+                return commit.epoch_of(store.get(key)) >= epoch
+        return commit.epoch_of(store.get(key)) >= epoch
     except NotFound:
         return False
-    return commit.epoch_of(body) >= epoch

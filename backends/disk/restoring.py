@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from backends.disk import pins
 from backends.disk.checkpointing import Checkpointer
+from backends.disk.coding import PLAIN, Coder
 from backends.disk.head import Head, Heads
 from backends.disk.history import Owner
 from backends.disk.journal import Journal
@@ -26,6 +27,7 @@ def restore_disk(
     node: str,
     new_id: Callable[[], bytes],
     wait: Callable[[int], None],
+    coder: Coder = PLAIN,
 ) -> Head:
     """Make the disk again what it was at the snapshot. Whoever has it open is fenced, so see to
     it that nobody has. NotFound when there is no such snapshot; Fenced, Damaged, Unavailable:
@@ -34,7 +36,7 @@ def restore_disk(
     session = new_id()
     head = heads.take(uuid, claim=claim, session=session, node=node)
     owner = Owner(head.epoch, session, node)
-    journal = Journal(store, head, owner, new_id=new_id, wait=wait)
+    journal = Journal(store, head, owner, new_id=new_id, wait=wait, coder=coder)
     journal.load(head)
     journal.replay()
     journal.fence(lambda tail: 0)

@@ -132,7 +132,9 @@ class Session:
 
 
 class Broken(AssertionError):
-    """The oracle was contradicted."""
+    """The oracle was contradicted. `found`: the image, where it was one."""
+
+    found: list[int] | None = None
 
 
 class World:
@@ -359,10 +361,12 @@ class World:
             if image(ops[:length]) == found:
                 break
         else:
-            raise Broken(
+            error = Broken(
                 f"opened on {node.name} : {found} is no prefix of {ops}"
                 f" with at least {least} of {len(ops)}"
             )
+            error.found = found
+            raise error
         session = Session(node, disk, ops[:length], store=self.in_store)
         session.local = length
         self.opened, node.session = session, session
