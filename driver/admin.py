@@ -1,21 +1,26 @@
 """The operator's side, on a socket of its own: what `kedge` on the command line talks to.
 
-Plain JSON over HTTP. Refusals have status 409 and {"error", "code"}; a fault has status 500.
+JSON over HTTP, and frames (`streaming`) for what takes long. Refusals have status 409 and
+{"error", "code"}; a fault has status 500.
 """
 
 import logging
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
-from flask import Flask, request
+from flask import Flask, Response, request
 
 from backends.base import Resizable, Trash
 from backends.errors import Invalid, KedgeError, NotFound, NotSupported
+from backends.inspection import Progress
 from backends.names import volume_name
 from backends.options import Size
+from backends.snapshots import Snapshot
 from driver.doctor import Doctor
 from driver.inventory import Known
 from driver.status import View
+from driver.streaming import Stream, streamed
 from driver.version import VERSION
 from driver.volumes import Volumes
 
@@ -32,6 +37,13 @@ def app(volumes: Volumes, doctor: Doctor) -> Flask:
         ("GET", "/volumes/<name>", lambda name: _shown(volumes.get(name))),
         ("POST", "/volumes/<name>/resize", lambda name: desk.resize(name, _field("size"))),
         ("POST", "/volumes/<name>/takeover", lambda name: _shown(volumes.takeover(name))),
+        ("GET", "/volumes/<name>/snapshots", lambda name: desk.snapshots(name)),
+        ("POST", "/volumes/<name>/snapshots", lambda name: desk.snapshot(name)),
+        ("DELETE", "/volumes/<name>/snapshots/<which>", desk.remove_snapshot),
+        ("POST", "/volumes/<name>/snapshots/<which>/restore", desk.go_back),
+        ("POST", "/volumes/<name>/clone", lambda name: desk.clone(name, _field("source"))),
+        ("POST", "/volumes/<name>/fsck", desk.fsck),
+        ("POST", "/volumes/<name>/export", desk.export),
         ("GET", "/trash", lambda: desk.trash()),
         ("POST", "/trash/<uuid>/restore", lambda uuid: desk.restore(uuid, _field("name"))),
         ("DELETE", "/trash/<uuid>", lambda uuid: desk.purge(uuid)),
@@ -70,6 +82,54 @@ class Desk:
             growth = backend.resize(name, wanted, attachment)
             self._volumes.inventory.add(known.profile, backend.get(name))
         return {"name": name, "size": str(wanted), "takes_effect": growth.value}
+
+    def snapshots(self, name: str) -> list[dict[str, Any]]:
+        """The snapshots of a volume."""
+        return [_snapshot(one) for one in self._volumes.snapshots.list(name)]
+
+    def snapshot(self, name: str) -> Response:
+        """Take one."""
+        wanted = _optional("name")
+        taking = self._volumes.snapshots
+        return streamed(lambda _: _snapshot(taking.create(name, wanted)))
+
+    def remove_snapshot(self, name: str, which: str) -> Response:
+        """Remove one."""
+
+        def work(_: Progress) -> dict[str, str]:
+            self._volumes.snapshots.remove(name, which)
+            return {"volume": name, "removed": which}
+
+        return streamed(work)
+
+    def go_back(self, name: str, which: str) -> Response:
+        """Go back to one."""
+
+        def work(_: Progress) -> dict[str, str]:
+            self._volumes.snapshots.restore(name, which)
+            return {"volume": name, "restored": which}
+
+        return streamed(work)
+
+    def clone(self, name: str, source: str) -> Response:
+        """Make a volume from another, or from a snapshot of it."""
+
+        def work(_: Progress) -> dict[str, Any]:
+            self._volumes.create(name, {"from": source})
+            return _shown(self._volumes.get(name))
+
+        return streamed(work)
+
+    def fsck(self, name: str) -> Response:
+        """Look a volume over."""
+        look = self._volumes.inspecting.fsck
+        return streamed(lambda progress: [_finding(found) for found in look(name, progress)])
+
+    def export(self, name: str) -> Response:
+        """Send a volume's content."""
+        wanted = _optional("snapshot")
+        export = self._volumes.inspecting.export
+        return Stream().run(lambda to: asdict(export(name, wanted, to, to.progress)))
 
     def trash(self) -> list[dict[str, str]]:
         """Removed volumes that can be brought back, of all profiles."""
@@ -128,6 +188,11 @@ def _shown(view: View) -> dict[str, Any]:
     }
 
 
+def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
+    every = snapshot.every
+    return {**asdict(snapshot), "by": every.value if every else "hand"}
+
+
 def _finding(found: Any) -> dict[str, str]:
     return {
         "level": found.level.value,
@@ -138,11 +203,15 @@ def _finding(found: Any) -> dict[str, str]:
 
 
 def _field(key: str) -> str:
-    document = request.get_json(force=True, silent=True)
-    value = document.get(key) if isinstance(document, dict) else None
-    if not isinstance(value, str) or not value:
+    if not (value := _optional(key)):
         raise Invalid(f"the request has no {key}")
     return value
+
+
+def _optional(key: str) -> str:
+    document = request.get_json(force=True, silent=True)
+    value = document.get(key) if isinstance(document, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 def _refused(error: KedgeError) -> tuple[dict[str, str], int]:

@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -43,6 +44,52 @@ class Client:
         finally:
             connection.close()
         return _checked(response.status, body)
+
+    def follow(
+        self,
+        method: str,
+        *segments: str,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        data: Callable[[bytes], object] = lambda content: None,
+        **fields: str,
+    ) -> Any:
+        """The same for a request that is answered by frames (`streaming`). Unreachable when the
+        service ends before the work does."""
+        connection = _Connection(self._path)
+        try:
+            target = "/" + "/".join(quote(segment, safe="") for segment in segments)
+            connection.request(method, target, body=json.dumps(fields) if fields else None)
+            response = connection.getresponse()
+            if response.status != 200:
+                return _checked(response.status, response.read())
+            return _result(_frames(response), progress, data)
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(f"no kedge service answers on {self._path} ({error})") from None
+        finally:
+            connection.close()
+
+
+def _frames(response: http.client.HTTPResponse) -> Iterator[tuple[bytes, bytes]]:
+    while len(head := response.read(5)) == 5:
+        yield head[:1], response.read(int.from_bytes(head[1:], "big"))
+
+
+def _result(
+    frames: Iterator[tuple[bytes, bytes]],
+    progress: Callable[[int, int], None],
+    data: Callable[[bytes], object],
+) -> Any:
+    for kind, content in frames:
+        if kind == b"D":
+            data(content)
+        elif content:
+            document = json.loads(content)
+            if kind == b"R":
+                return document
+            if kind == b"E":
+                raise Refused(document["error"], document["code"])
+            progress(document["done"], document["total"])
+    raise Unreachable("the service ended before the work was done; look whether it was")
 
 
 def _checked(status: int, body: bytes) -> Any:

@@ -1,9 +1,9 @@
-"""The keeper: the only threads that act without being asked, two per profile.
+"""The keeper: the only threads that act without being asked, two per profile and one for all.
 
 One *tends* what is attached: it recovers at start, mounts again what was lost, and lets go of what
 nobody has any more. The other *watches* the storage: which volumes exist, how full they are; it
-may hang as long as the storage does, and only its news grow old. Each round can be called by
-itself, without any thread.
+may hang as long as the storage does, and only its news grow old. The one for all takes the
+snapshots that are due (`schedule`). Each round can be called by itself, without any thread.
 """
 
 import logging
@@ -19,6 +19,7 @@ from driver.complaints import Complaints
 from driver.idleness import Idleness, Patience
 from driver.ledger import Promise
 from driver.recovery import MENDED, Recovery
+from driver.schedule import Scheduler
 from driver.volumes import Volumes
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ class Pace:
     """How often and how patiently, in seconds."""
 
     tend: float = 2.0
+    schedule: float = 60.0
+    """How much later than its hour a snapshot may be taken."""
     watch: float = 10.0
     """Until a volume made or removed by another node shows in `docker volume ls`."""
     each: float = 10.0
@@ -131,6 +134,12 @@ class Keeper:
             watcher = Watcher(self._volumes, profile)
             self._thread(f"tending {profile}", tender.round, self._pace.tend)
             self._thread(f"watching {profile}", watcher.round, self._pace.watch)
+        scheduler = Scheduler(self._volumes)
+        unwaited = threading.Event()
+        keep = partial(
+            self._keep, "taking snapshots", scheduler.round, self._pace.schedule, unwaited
+        )
+        threading.Thread(target=keep, name="taking snapshots", daemon=True).start()
         threading.Thread(target=self._open, name="opening", daemon=True).start()
 
     def stop(self) -> None:

@@ -113,6 +113,22 @@ class Ownership:
             )
 
     @contextmanager
+    def borrowed(self, volume: Volume[Any], seconds: float) -> Iterator[Claim | None]:
+        """Have the claim for the block, and give it back: for work on a volume that nobody has
+        attached. None where none is needed. Claimed, naming the node, when another has it."""
+        if not self.needed(volume):
+            yield None
+            return
+        claim = self.acquire(volume, seconds)
+        try:
+            yield claim
+        except BaseException:
+            with suppress(KedgeError):
+                self.release(claim)
+            raise
+        self.release(claim)
+
+    @contextmanager
     def removing(self, volume: Volume[Any]) -> Iterator[None]:
         """Keep every other node from the volume while it is removed; the claim goes with the
         data. Claimed, naming the node, when another has it."""

@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,13 +28,16 @@ from backends.names import volume_name
 from backends.options import parse, to_strings
 from driver import status
 from driver.attachments import LET_GO, Attachments
+from driver.cloning import Cloning, agrees
 from driver.deadline import Call
+from driver.inspecting import Inspecting
 from driver.inventory import Inventory, Known
 from driver.ledger import Ledger, Promise
 from driver.lifecycle import Entry, Event, State
 from driver.locks import Locks
 from driver.ownership import Ownership
 from driver.settings import Settings
+from driver.snapshots import Snapshotting
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -73,6 +77,9 @@ class Volumes:
         self.locks = Locks(clock)
         self.ready = threading.Event()
         """Set once recovery is done; until then Docker's questions wait."""
+        self.snapshots = Snapshotting(self)
+        self.inspecting = Inspecting(self)
+        self._cloning = Cloning(self)
         self._lookups = threading.BoundedSemaphore(LOOKUPS)
         self._clock = clock
         self._now = now
@@ -163,6 +170,10 @@ class Volumes:
         `call_seconds`), while the work goes on."""
         return Call[T](seconds or self.settings.call_seconds, self._clock).run(work, what)
 
+    def moment(self) -> datetime:
+        """Now, for people."""
+        return datetime.fromisoformat(self._now())
+
     def fresh(self, known: Known) -> Volume[Any]:
         """The volume as the storage has it now: another node may have removed or changed it."""
         name = known.volume.name
@@ -223,7 +234,10 @@ class Volumes:
             if known := self._existing(name, profile):
                 self._must_agree(known, profile if "backend" in options else None, wanted)
                 return
-            self.inventory.add(profile, self._make(name, profile, wanted))
+            profile = self._cloning.profile(name, options) or profile
+            uuid = str(self._new_uuid())
+            with self._cloning.prepared(name, wanted, uuid[-8:]) as prepared:
+                self.inventory.add(profile, self._make(name, profile, uuid, prepared))
 
     def _existing(self, name: str, profile: str) -> Known | None:
         """The volume if the storage has it now; memory only says where to look."""
@@ -235,7 +249,7 @@ class Volumes:
             self.inventory.discard(name)
             return None
 
-    def _make(self, name: str, profile: str, wanted: Mapping[str, str]) -> Volume[Any]:
+    def _make(self, name: str, profile: str, uuid: str, wanted: Mapping[str, str]) -> Volume[Any]:
         backend = self.backends[profile]
         merged = {**self.settings.profiles[profile].defaults, **wanted}
         options = parse(backend.Options, merged, subject=f"volume {name}")
@@ -244,7 +258,7 @@ class Volumes:
                 f"volume {name}", [f"access={options.access.value} is not possible on {profile}"]
             )
         self.attachments.let_go(name)  # an earlier volume of the name, removed by another node
-        spec = Spec(name, options, str(self._new_uuid()), self._now())
+        spec = Spec(name, options, uuid, self._now())
         promise = Promise(name, profile, spec.uuid, Entry(State.ABSENT))
         promise = self.attachments.record(promise, Event.CREATE)
         try:
@@ -267,7 +281,7 @@ class Volumes:
             differs += [
                 f"{key} is {has.get(key, 'unset')}, not {asked[key]}"
                 for key in wanted
-                if key in asked and asked[key] != has.get(key)
+                if key in asked and not agrees(key, asked[key], has.get(key))
             ]
         if differs:
             raise Exists(f"volume {name} exists with other options: {'; '.join(differs)}")

@@ -1,6 +1,8 @@
 """The reference backend. See the package."""
 
 import errno
+import io
+import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +16,9 @@ from backends.base import (
     Capabilities,
     Context,
     Fencing,
+    Finding,
     Growth,
+    Level,
     Occupant,
     ProfileSettings,
     Removed,
@@ -26,6 +30,7 @@ from backends.base import (
 from backends.catalog import Catalog
 from backends.claims import Claim
 from backends.errors import Exists, HostError, InUse, Invalid, NoSpace, NotFound, NotSupported
+from backends.inspection import Exported, Progress, Sink
 from backends.memory.world import SimulatedMount, SimulatedRecords, World, world
 from backends.options import Size, option
 from backends.records import Records
@@ -226,6 +231,31 @@ class MemoryBackend(Backend[MemorySettings, MemoryOptions]):
         content = dict(taken(self.world, volume, name))
         self.world.effect(f"restore {volume.uuid} {name}")
         self.world.files[volume.uuid] = content
+
+    def fsck(
+        self, volume: Volume[MemoryOptions], progress: Progress, *, attached: bool
+    ) -> Sequence[Finding]:
+        self._starts("fsck")
+        files = self.world.files[volume.uuid]
+        progress(len(files), len(files))
+        return [Finding(Level.OK, f"volume {volume.name}", f"{len(files)} files")]
+
+    def export(
+        self, volume: Volume[MemoryOptions], snapshot: str | None, to: Sink, progress: Progress
+    ) -> Exported:
+        self._starts("export")
+        files: Mapping[str, bytes] = self.world.files[volume.uuid]
+        if snapshot is not None:
+            files = taken(self.world, volume, snapshot)
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w") as archive:
+            for name, data in files.items():
+                facts = tarfile.TarInfo(name)
+                facts.size = len(data)
+                archive.addfile(facts, io.BytesIO(data))
+        to.write(content.getvalue())
+        progress(1, 1)
+        return Exported("tar", len(content.getvalue()))
 
     # -- what a container would do ----------------------------------------------------------
 

@@ -1,0 +1,75 @@
+"""`kedge fsck` and `kedge export`."""
+
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from driver.cli.calling import REFUSED, UNWELL, USAGE, Caller, as_json, end, show
+from driver.cli.machine import findings
+
+_BLOCK = 64 * 1024
+
+
+@click.command("fsck")
+@click.argument("volume")
+@as_json
+@click.pass_obj
+def fsck(call: Caller, volume: str, as_json: bool) -> None:
+    """Read everything that VOLUME consists of and say what is wrong; changes nothing."""
+    found = call.follow("reading", "volumes", volume, "fsck")
+    show(found, as_json, findings)
+    if any(row["level"] == "error" for row in found):
+        sys.exit(UNWELL)
+
+
+@click.command("export")
+@click.argument("volume", metavar="VOLUME[@SNAPSHOT]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A file that is not there.")
+@as_json
+@click.pass_obj
+def export(call: Caller, volume: str, output: Path | None, as_json: bool) -> None:
+    """Write the content of VOLUME, which nobody may have mounted, or of a snapshot of it: a raw
+    disk image, or a tar archive for plain directories. Goes to stdout without -o. Inside the
+    managed plugin -o names a file of the plugin: use stdout (`kedge export db@x > db.img`)."""
+    name, _, snapshot = volume.partition("@")
+    segments = ("volumes", name, "export")
+    if output is None:
+        if sys.stdout.isatty():
+            end("an export does not go to a terminal; use -o FILE, or redirect it", USAGE)
+        call.follow("exporting", *segments, data=sys.stdout.buffer.write, snapshot=snapshot)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        with output.open("xb") as file:
+            sparse = Sparse(file)
+            done = call.follow("exporting", *segments, data=sparse.write, snapshot=snapshot)
+            sparse.finish()
+    except OSError as error:
+        end(f"{output}: {error.strerror or error}; what was written is incomplete", REFUSED)
+
+    def shown(row: Any) -> str:
+        return f"{volume}: {row['size']} bytes ({row['form']}) in {output}"
+
+    show(done, as_json, shown)
+
+
+class Sparse:
+    """A file in which blocks of zeros take no room."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        for start in range(0, len(data), _BLOCK):
+            block = data[start : start + _BLOCK]
+            if block.count(0) == len(block):
+                self._file.seek(len(block), 1)
+            else:
+                self._file.write(block)
+
+    def finish(self) -> None:
+        """Give the file its length although it may end with zeros."""
+        self._file.truncate(self._file.tell())

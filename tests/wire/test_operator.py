@@ -1,0 +1,76 @@
+"""The command line and the operator's socket, on a real service with simulated storage."""
+
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from driver.cli.inspection import Sparse
+from tests.wire.service import ROOT, Service, until
+
+
+def kedge(service: Service, *arguments: str, code: int = 0) -> bytes:
+    """What the command writes."""
+    command = [sys.executable, "-m", "driver", "--socket", str(service.admin), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=False)
+    assert done.returncode == code, done
+    return done.stdout if code == 0 or done.stdout else done.stderr
+
+
+def shown(service: Service, *arguments: str, code: int = 0) -> Any:
+    return json.loads(kedge(service, *arguments, "--json", code=code))
+
+
+def test_snapshots_from_the_first_to_the_last_command(service: Service) -> None:
+    service.ok("Create", Name="db", Opts={"size": "1G"})
+    assert b"no snapshots" in kedge(service, "snapshot", "ls", "db")
+    assert kedge(service, "snapshot", "create", "db", "one") == b"db@one is taken\n"
+    assert b"choose another name" in kedge(service, "snapshot", "create", "db", "one", code=1)
+    (row,) = shown(service, "snapshot", "ls", "db")
+    assert (row["name"], row["by"], row["size"]) == ("one", "hand", 2**30)
+    kedge(service, "snapshot", "restore", "db", "one", "--yes")
+    assert shown(service, "snapshot", "clone", "db@one", "copy")["status"]["from"] == "db@one"
+    kedge(service, "snapshot", "rm", "db", "one")
+    assert shown(service, "snapshot", "ls", "db") == []
+    assert b"no snapshot" in kedge(service, "snapshot", "restore", "db", "one", "--yes", code=1)
+
+
+def test_a_slow_answer_does_not_look_dead(service: Service) -> None:
+    service.ok("Create", Name="db", Opts=None)
+    service.hook("get", "block")
+    command = [sys.executable, "-m", "driver", "--socket", str(service.admin)]
+    slow = subprocess.Popen([*command, "snapshot", "create", "db"], cwd=ROOT)
+    try:
+        until(lambda: slow.poll() is None)
+        service.unhook()
+        assert slow.wait(60) == 0
+    finally:
+        slow.kill()
+        slow.wait()
+
+
+def test_checked_and_carried_away(service: Service, tmp_path: Path) -> None:
+    service.ok("Create", Name="db", Opts=None)
+    (found,) = shown(service, "fsck", "db")
+    assert found["level"] == "ok"
+    archive = tmp_path / "db.tar"
+    done = shown(service, "export", "db", "-o", str(archive))
+    assert (done["form"], done["size"]) == ("tar", archive.stat().st_size)
+    with tarfile.open(archive) as opened:
+        assert opened.getnames() == []
+    assert kedge(service, "export", "db") == archive.read_bytes()
+    assert b"incomplete" in kedge(service, "export", "db", "-o", str(archive), code=1)
+    assert b"no snapshot" in kedge(service, "export", "db@one", code=1)
+
+
+def test_zeros_take_no_room(tmp_path: Path) -> None:
+    content = bytes(300_000) + b"x" + bytes(500_000)
+    with (tmp_path / "f").open("xb") as file:
+        sparse = Sparse(file)
+        for start in range(0, len(content), 100_001):
+            sparse.write(content[start : start + 100_001])
+        sparse.finish()
+    assert (tmp_path / "f").read_bytes() == content
+    assert (tmp_path / "f").stat().st_blocks * 512 < 300_000
