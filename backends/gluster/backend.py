@@ -18,7 +18,7 @@ from backends.base import (
     Usage,
 )
 from backends.errors import Invalid, KedgeError
-from backends.gluster import doctor, pool
+from backends.gluster import databases, doctor, pool
 from backends.gluster.bounded import bounded
 from backends.gluster.bounded_records import BoundedRecords
 from backends.gluster.client import TYPE, Export
@@ -44,6 +44,8 @@ class GlusterBackend(TreeBackend[GlusterSettings, GlusterOptions]):
         export = Export(settings.servers, settings.volume)
         seconds, state = settings.patience, context.state
         flags = [f"--{option}" for option in settings.mount_options]
+        if settings.for_databases:
+            flags += databases.flags()
         home = f"{settings.subdirectory}/volumes"
         self.control = Control(export, settings.subdirectory, state / "control", seconds)
         self.clients = Clients(export, home, state / "clients", flags, seconds)
@@ -101,7 +103,8 @@ class GlusterBackend(TreeBackend[GlusterSettings, GlusterOptions]):
     def findings(self) -> Sequence[Finding]:
         subject = f"pool {self._where}"
         try:
-            found = list(doctor.findings(self.settings.volume, self._facts(), subject))
+            told = self.settings.for_databases
+            found = list(doctor.findings(self.settings.volume, self._facts(), subject, told))
         except KedgeError as error:
             found = [Finding(Level.WARNING, subject, str(error), "its options were not checked")]
         try:

@@ -1,32 +1,26 @@
 """What `kedge doctor` says about a Gluster volume that shall carry databases.
 
-Nothing is ever set by kedge: the pool takes changes from its own servers only, and its options
-concern everybody who uses the Gluster volume. The advice is the command to type there.
+The Gluster volume is never changed by kedge: the pool takes changes from its own servers only, and
+its options concern everybody who uses the volume. The advice is the command to type there; what
+clients can do by themselves they do when asked (`for_databases`).
 """
 
 from collections.abc import Iterator
 
 from backends.base import Finding, Level
+from backends.gluster.databases import WANTED
 from backends.gluster.pool import Facts
 
-WANTED = {
-    "performance.write-behind": "off",
-    "performance.stat-prefetch": "off",
-    "performance.quick-read": "off",
-    "performance.io-cache": "off",
-    "performance.read-ahead": "off",
-    "performance.readdir-ahead": "off",
-    "performance.strict-o-direct": "on",
-    "performance.read-after-open": "yes",
-}
-"""From Gluster's own option group `db-workload`, those that decide what a database reads back.
-None of them is so by default."""
 LONGEST_PING = 10
 _DEFAULT_PING = 42
+_DELAY = "cluster.post-op-delay-secs"
 
 
-def findings(volume: str, facts: Facts, subject: str) -> Iterator[Finding]:
-    """Everything worth saying; nothing for an option that is as it should be."""
+def findings(
+    volume: str, facts: Facts, subject: str, for_databases: bool = False
+) -> Iterator[Finding]:
+    """Everything worth saying; nothing for an option that is as it should be. `for_databases`:
+    the clients of the profile see to theirs themselves."""
     if not facts.started:
         advice = f"gluster volume start {volume}"
         yield Finding(Level.ERROR, subject, f"the Gluster volume {volume} is not started", advice)
@@ -34,7 +28,9 @@ def findings(volume: str, facts: Facts, subject: str) -> Iterator[Finding]:
     yield Finding(Level.OK, subject, f"{facts.type}, {facts.bricks} bricks")
     yield from _copies(volume, facts, subject)
     yield from _patience(volume, facts, subject)
-    yield from _options(volume, facts, subject)
+    if not for_databases:
+        yield from _synced(volume, facts, subject)
+        yield from _options(volume, facts, subject)
     yield from _quota(volume, facts, subject)
 
 
@@ -60,8 +56,22 @@ def _patience(volume: str, facts: Facts, subject: str) -> Iterator[Finding]:
         yield Finding(Level.WARNING, subject, detail, advice)
 
 
+def _synced(volume: str, facts: Facts, subject: str) -> Iterator[Finding]:
+    """Which copies lack a write is noted so much later. A client that dies in between, after it
+    has written without a server that was away, leaves nobody who knows that the server's copy is
+    the old one; it may be taken for the right one when the server is back."""
+    delay = facts.options.get(_DELAY, "1")
+    if delay != WANTED[_DELAY]:
+        detail = (
+            f"{_DELAY} is {delay}: what was synced may be lost when a server is away and the "
+            "client dies within that time"
+        )
+        advice = f"gluster volume set {volume} {_DELAY} 0, or for_databases = true in the profile"
+        yield Finding(Level.ERROR, subject, detail, advice)
+
+
 def _options(volume: str, facts: Facts, subject: str) -> Iterator[Finding]:
-    wrong = {k: v for k, v in WANTED.items() if facts.options.get(k) != v}
+    wrong = {k: v for k, v in WANTED.items() if k != _DELAY and facts.options.get(k) != v}
     if wrong:
         detail = "not as databases need it: " + ", ".join(sorted(wrong))
         pairs = " ".join(f"{key} {value}" for key, value in sorted(wrong.items()))

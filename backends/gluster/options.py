@@ -71,6 +71,11 @@ class GlusterSettings(ProfileSettings):
     mount_options: MountOptions = option(
         MountOptions(""), help="options of glusterfs(8) for the clients of volumes"
     )
+    for_databases: bool = option(
+        False,
+        help="clients of volumes behave as databases need it, whatever the Gluster volume is set "
+        "to (docs/gluster.md)",
+    )
     patience: float = option(
         10.0, help="how long the pool may take to answer before a call gives up"
     )

@@ -27,6 +27,7 @@ from backends.errors import NotFound
 from backends.host import loop
 from backends.host.failures import explained
 from backends.host.freezing import Freezer
+from backends.inspection import Exported, Progress, Sink
 from backends.options import Size
 from backends.records import Records
 from backends.records_directory import DirectoryRecords
@@ -36,6 +37,7 @@ from backends.tree.checked_records import CheckedRecords
 from backends.tree.data import TreeData
 from backends.tree.directory import DirectoryLayout, Limit, no_limit
 from backends.tree.image import ImageLayout
+from backends.tree.inspection import Inspection
 from backends.tree.mounted import Mounted
 from backends.tree.options import Layout, TreeOptions
 from backends.tree.origin import Origin
@@ -87,6 +89,7 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
             {Layout.DIRECTORY: directory, Layout.IMAGE: self._image},
             context.node,
         )
+        self._inspection = Inspection(self.source, self._image)
         self._reserve = Reserve(store.root / "reserve")
         self._records = guard(
             CheckedRecords(
@@ -199,6 +202,18 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
         self.check()
         with explained(f"bring volume {volume.name} back to snapshot {name}"):
             self._snapshots.restore(volume, name)
+
+    def fsck(self, volume: Volume[T], progress: Progress, *, attached: bool) -> Sequence[Finding]:
+        self.check()
+        with explained(f"check volume {volume.name}"):
+            return self._inspection.fsck(volume, progress, attached=attached)
+
+    def export(
+        self, volume: Volume[T], snapshot: str | None, to: Sink, progress: Progress
+    ) -> Exported:
+        self.check()
+        with explained(f"export volume {volume.name}"):
+            return self._inspection.export(volume, snapshot, to, progress)
 
     def trashed(self) -> Sequence[Trashed]:
         return self._catalog.trashed()

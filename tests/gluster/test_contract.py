@@ -13,6 +13,7 @@ from backends.testing.backend import (
     EverywhereContract,
     ResizeContract,
     SizelessContract,
+    SnapshotContract,
     TrashContract,
 )
 from backends.testing.backend.attach import AttachContract
@@ -73,10 +74,18 @@ class GlusterWorld(BackendWorld):
         return status.label.endswith(backend.store.known()[:8]) and os.major(status.file[0]) == 0
 
 
-class TestImage(GlusterWorld, BackendContract, TrashContract, EverywhereContract, ResizeContract):
+class TestImage(
+    GlusterWorld,
+    BackendContract,
+    TrashContract,
+    EverywhereContract,
+    ResizeContract,
+    SnapshotContract,
+):
     """Layout image, ext4."""
 
     options: ClassVar[Mapping[str, str]] = {"size": "64M"}
+    unfit: ClassVar[Mapping[str, str]] = {"size": "32M"}
     grown: ClassVar[str] = "128M"
     phase: ClassVar[int] = 7
 
@@ -87,10 +96,13 @@ class TestDirectory(
     RemoveContract,
     AttachContract,
     DetachContract,
+    SnapshotContract,
     CrashContract,
     SizelessContract,
 ):
     """Layout directory. The catalog and its trash are the same for both layouts."""
+
+    attached_snapshots: ClassVar[bool] = False
 
 
 class TestLimitedDirectory(GlusterWorld, ResizeContract):

@@ -225,6 +225,7 @@ class SocketNode(Node):
 
     def _python(self) -> list[str]:
         settings = {
+            "KEDGE_CONFIG": str(self.data / "kedge.toml"),
             "KEDGE_DATA": str(self.data),
             "KEDGE_MOUNTS": str(self.data / "mounts"),
             "PYTHONPATH": str(images.PROJECT),

@@ -6,7 +6,7 @@ import pytest
 
 from backends.base import Finding, Level
 from backends.errors import InvalidOptions, Unavailable
-from backends.gluster import doctor, pool
+from backends.gluster import databases, doctor, pool
 from backends.gluster.bounded import bounded
 from backends.gluster.options import GlusterOptions, GlusterSettings
 from backends.options import parse, to_strings
@@ -25,7 +25,7 @@ Brick1: 127.1.1.1:/bricks/r3
 Options Reconfigured:
 {options}
 """
-SOUND = "network.ping-timeout: 10\n" + "\n".join(f"{k}: {v}" for k, v in doctor.WANTED.items())
+SOUND = "network.ping-timeout: 10\n" + "\n".join(f"{k}: {v}" for k, v in databases.WANTED.items())
 
 
 def settings(**changed: str) -> GlusterSettings:
@@ -85,7 +85,24 @@ def test_a_sound_pool_has_one_good_finding() -> None:
 def test_a_pool_as_it_comes_names_every_option_and_the_command() -> None:
     text = " ".join(found.detail + found.advice for found in findings("nfs.disable: on"))
     assert "gluster volume set r3 network.ping-timeout 10" in text
-    assert all(f"{key} {value}" in text for key, value in doctor.WANTED.items())
+    assert all(f"{key} {value}" in text for key, value in databases.WANTED.items())
+
+
+def test_a_delay_that_can_lose_what_was_synced_is_an_error() -> None:
+    late = SOUND.replace("post-op-delay-secs: 0", "post-op-delay-secs: 1")
+    for options in (late, SOUND.replace("cluster.post-op-delay-secs: 0\n", "")):
+        (found,) = (one for one in findings(options) if one.level is Level.ERROR)
+        assert "may be lost" in found.detail
+        assert "gluster volume set r3 cluster.post-op-delay-secs 0" in found.advice
+
+
+def test_clients_that_see_to_it_themselves_are_not_warned_about() -> None:
+    facts = pool.read(
+        INFO.format(type="Replicate", status="Started", bricks="1 x 3 = 3", options="")
+    )
+    found = list(doctor.findings("r3", facts, "pool", for_databases=True))
+    assert [one.level for one in found] == [Level.OK, Level.WARNING]
+    assert "ping-timeout" in found[1].detail
 
 
 @pytest.mark.parametrize(

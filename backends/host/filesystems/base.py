@@ -32,6 +32,11 @@ class BlockFileSystem(ABC):
         program when nothing is. Damaged, saying what to do, when it is not safe."""
 
     @abstractmethod
+    def examine(self, device: Path) -> str:
+        """Look everything over without changing anything; what is wrong, in the words of the
+        kind's own program, or nothing."""
+
+    @abstractmethod
     def grow_unmounted(self, device: Path, size: int) -> bool:
         """Grow to `size` bytes before mounting. False: this kind grows only while mounted."""
 

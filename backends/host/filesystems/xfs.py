@@ -41,6 +41,10 @@ class Xfs(BlockFileSystem):
         if struct.unpack_from(">I", self._superblock(device), 0xD8)[0] & _NEEDS_REPAIR:
             raise Damaged(f"the XFS file system on {device} needs repair: {self.advice(device)}")
 
+    def examine(self, device: Path) -> str:
+        done = run(["xfs_repair", "-n", "-f", device], seconds=_SECONDS, good=(0, 1))
+        return "" if done.returncode == 0 else " ".join(done.stderr.split())[-600:]
+
     def grow_unmounted(self, device: Path, size: int) -> bool:
         return False
 
