@@ -1,8 +1,10 @@
 """Copies of files and directory trees: shared blocks where the file system can, else every byte.
 
 A shared copy (FICLONE) is made in a moment, of any size, and takes no room until one of the two
-changes. What is not shared is checked for room first. Nothing here is given its final name; all of
-it is durable when a function returns.
+changes. What is not shared is checked for room first, and then read and written. It is never handed
+to the storage as copy_file_range(2): below FUSE that is only as good as every layer there, and
+GlusterFS has layers that do not know it (its issues 4045 and 4454). Nothing here is given its final
+name; all of it is durable when a function returns.
 """
 
 import errno
@@ -19,7 +21,7 @@ from backends.host.programs import run
 from backends.host.waiting import moment
 
 FICLONE = 0x40049409
-_CHUNK = 8 * 1024**2
+_CHUNK = 1024**2
 _TREE_SECONDS = 12 * 3600.0
 _CANNOT_SHARE = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS)
 _MARGIN = 1024**2
@@ -48,9 +50,11 @@ def copy_tree(source: Path, new: Path) -> None:
     """Make `new`, which must not exist, like the directory `source` with everything below it:
     owners, permissions, times, links, devices, extended attributes, holes. Nobody changes `source`
     meanwhile. NoSpace when there is not enough room. An unfinished `new` may be left."""
-    if not shares_blocks(new.parent):
+    share = shares_blocks(new.parent)
+    if not share:
         require_room(new.parent, used(source))
-    arguments = ["--archive", "--reflink=auto", "--sparse=auto", "--one-file-system"]
+    reflink = f"--reflink={'auto' if share else 'never'}"  # never: nor copy_file_range
+    arguments = ["--archive", reflink, "--sparse=auto", "--one-file-system"]
     run(["cp", *arguments, "--no-target-directory", "--", source, new], seconds=_TREE_SECONDS)
     sync_tree(new)
 
@@ -128,10 +132,10 @@ def _copied(reading: int, writing: int, seconds: float | None) -> None:
     sys.audit("kedge.copy", size)
     for start, end in _filled(reading, size):
         while start < end:
-            count = os.copy_file_range(reading, writing, min(_CHUNK, end - start), start, start)
-            if not count:
+            chunk = os.pread(reading, min(_CHUNK, end - start), start)
+            if not chunk:
                 raise HostError("the file became shorter while it was copied")
-            start += count
+            start += os.pwrite(writing, chunk, start)
             if seconds is not None and moment() - began > seconds * 1000:
                 raise HostError(
                     f"{end} bytes could not be copied within {seconds:g} s, and this file system "

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from backends.ambient import utc_now
 from backends.base import (
+    Access,
     Attachment,
     Backend,
     Context,
@@ -23,7 +24,7 @@ from backends.base import (
 )
 from backends.catalog import Catalog
 from backends.claims import Claim
-from backends.errors import NotFound
+from backends.errors import NotFound, NotSupported
 from backends.host import loop
 from backends.host.failures import explained
 from backends.host.freezing import Freezer
@@ -185,6 +186,11 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
         claim: Claim | None,
     ) -> Snapshot:
         self.check()
+        if volume.options.access is Access.SHARED and self.capabilities.everywhere:
+            raise NotSupported(
+                f"volume {volume.name} is shared: kedge cannot know whether another node writes to "
+                "it; only volumes with access=single have snapshots here"
+            )
         with explained(f"take snapshot {name} of volume {volume.name}"):
             return self._snapshots.create(volume, name, created, attachment)
 

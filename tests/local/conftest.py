@@ -12,7 +12,7 @@ from backends.base import Attachment, Context, Spec, Volume
 from backends.host import loop, mounts
 from backends.host.filesystems import FileSystem, driver_of
 from backends.local import LocalBackend
-from backends.local.options import LocalOptions, LocalSettings
+from backends.local.options import LocalOptions, LocalSettings, Shared
 from backends.options import parse
 from backends.tree import detaching
 from tests.local.disk import Disk
@@ -68,11 +68,13 @@ def on_disk(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     yield from opened(disk.path / "root", tmp_path, monkeypatch)
 
 
-def opened(root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def opened(
+    root: Path, home: Path, monkeypatch: pytest.MonkeyPatch, *, shared: Shared = Shared.AUTO
+) -> Iterator[World]:
     """The profile; whatever is attached at the end is detached."""
     monkeypatch.setattr(detaching, "RELEASE_SECONDS", 0.5)
     context = Context("local", "node-1", home / "mounts", home / "state")
-    world = World(LocalSettings(root=root), context)
+    world = World(LocalSettings(root=root, shared=shared), context)
     yield world
     assert world.reaper.wait(60)
     for attachment in world.attachments():
