@@ -103,8 +103,8 @@ class GlusterBackend(TreeBackend[GlusterSettings, GlusterOptions]):
     def findings(self) -> Sequence[Finding]:
         subject = f"pool {self._where}"
         try:
-            told = self.settings.for_databases
-            found = list(doctor.findings(self.settings.volume, self._facts(), subject, told))
+            asked = self.settings.for_databases
+            found = list(doctor.findings(self.settings.volume, self._facts(), subject, asked))
         except KedgeError as error:
             found = [Finding(Level.WARNING, subject, str(error), "its options were not checked")]
         try:

@@ -19,7 +19,7 @@ _DELAY = "cluster.post-op-delay-secs"
 def findings(
     volume: str, facts: Facts, subject: str, for_databases: bool = False
 ) -> Iterator[Finding]:
-    """Everything worth saying; nothing for an option that is as it should be. `for_databases`:
+    """All that is worth saying; nothing about an option that is as it should be. `for_databases`:
     the clients of the profile see to theirs themselves."""
     if not facts.started:
         advice = f"gluster volume start {volume}"
