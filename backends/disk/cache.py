@@ -111,6 +111,34 @@ class Cache:
         self._free += [line for line in range(self._count - 1, -1, -1) if line not in taken]
 
 
+class NoCache(Cache):
+    """Holds nothing, for those who read everything once."""
+
+    def __init__(self) -> None:
+        self.hits = self.misses = 0
+
+    def get(self, key: str, frame: int) -> bytes | None:
+        """Never there."""
+        return None
+
+    def put(self, key: str, frame: int, body: bytes | memoryview) -> None:
+        """Not kept."""
+
+    def holds(self, key: str, frame: int) -> bool:
+        """Never."""
+        return False
+
+    def drop(self, key: str, frames: Iterable[int]) -> None:
+        """Nothing to do."""
+
+    def used(self) -> int:
+        """Nothing."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
 def _name(key: str, frame: int) -> bytes:
     return hashlib.blake2b(f"{key} {frame}".encode(), digest_size=16).digest()
 
