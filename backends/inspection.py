@@ -57,3 +57,29 @@ class Exportable(Protocol):
         """Write the content of a snapshot, or with None that of the volume, which is then attached
         nowhere and stays so, kept by its claim. NotFound when there is no such snapshot. Raises
         what `to` raises. What was written before an error is incomplete and not a volume."""
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """What this node had written to a volume and not yet sent when another node took it."""
+
+    name: str
+    kept: str
+    """Since when, RFC 3339 in UTC with `Z`."""
+    size: int
+    """Bytes that are kept on this node's disk for it."""
+
+
+@runtime_checkable
+class Orphans(Protocol):
+    """Implemented by backends that keep such writes (`kedge orphans`)."""
+
+    def orphans(self, volume: Volume[Any]) -> Sequence[Orphan]:
+        """Those of a volume that are on this node, oldest first."""
+
+    def export_orphan(
+        self, volume: Volume[Any], name: str, to: Sink, progress: Progress
+    ) -> Exported:
+        """Write the volume as it would be if the orphan had been sent. Where the storage has no
+        longer what it followed, only the blocks in it are written, zeros between them, and `form`
+        is `blocks`: that is no file system. NotFound, Damaged."""

@@ -44,6 +44,7 @@ def app(volumes: Volumes, doctor: Doctor) -> Flask:
         ("POST", "/volumes/<name>/clone", lambda name: desk.clone(name, _field("source"))),
         ("POST", "/volumes/<name>/fsck", desk.fsck),
         ("POST", "/volumes/<name>/export", desk.export),
+        ("GET", "/volumes/<name>/orphans", lambda name: desk.orphans(name)),
         ("GET", "/trash", lambda: desk.trash()),
         ("POST", "/trash/<uuid>/restore", lambda uuid: desk.restore(uuid, _field("name"))),
         ("DELETE", "/trash/<uuid>", lambda uuid: desk.purge(uuid)),
@@ -125,9 +126,16 @@ class Desk:
         look = self._volumes.inspecting.fsck
         return streamed(lambda progress: [_finding(found) for found in look(name, progress)])
 
+    def orphans(self, name: str) -> list[dict[str, Any]]:
+        """What this node has of a volume that never reached its storage."""
+        return [asdict(one) for one in self._volumes.inspecting.orphans(name)]
+
     def export(self, name: str) -> Response:
         """Send a volume's content."""
-        wanted = _optional("snapshot")
+        wanted, orphan = _optional("snapshot"), _optional("orphan")
+        if orphan:
+            send = self._volumes.inspecting.export_orphan
+            return Stream().run(lambda to: asdict(send(name, orphan, to, to.progress)))
         export = self._volumes.inspecting.export
         return Stream().run(lambda to: asdict(export(name, wanted, to, to.progress)))
 

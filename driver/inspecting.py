@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from backends.base import Finding, Volume
 from backends.errors import Claimed, InUse, NotSupported
-from backends.inspection import Checkable, Exportable, Exported, Progress, Sink
+from backends.inspection import (
+    Checkable,
+    Exportable,
+    Exported,
+    Orphan,
+    Orphans,
+    Progress,
+    Sink,
+)
 from backends.names import volume_name
 from backends.snapshots import snapshot_name
 
@@ -50,6 +58,23 @@ class Inspecting:
                 with self._borrowed(profile, volume):
                     return backend.export(volume, None, to, progress)
         return backend.export(volume, wanted, to, progress)
+
+    def orphans(self, name: str) -> Sequence[Orphan]:
+        """What this node has of a volume that never reached its storage. NotFound, NotSupported."""
+        known = self.volumes.inventory.resolve(volume_name(name))
+        return self._keeper(known.profile).orphans(self.volumes.fresh(known))
+
+    def export_orphan(self, name: str, orphan: str, to: Sink, progress: Progress) -> Exported:
+        """Write the branch of one of them; whoever has the volume goes on."""
+        known = self.volumes.inventory.resolve(volume_name(name))
+        volume = self.volumes.fresh(known)
+        return self._keeper(known.profile).export_orphan(volume, orphan, to, progress)
+
+    def _keeper(self, profile: str) -> Orphans:
+        backend = self.volumes.backends[profile]
+        if not isinstance(backend, Orphans):
+            raise NotSupported(f"volumes of {profile} keep no orphans")
+        return backend
 
     @contextmanager
     def _locked(self, name: str, doing: str) -> Iterator[tuple[str, Volume[Any]]]:

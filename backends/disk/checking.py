@@ -13,7 +13,7 @@ from backends.disk.examining import Examined, examine
 from backends.disk.head import Head
 from backends.disk.intervals import Intervals
 from backends.disk.journal import Journal
-from backends.disk.naming import located, maker
+from backends.disk.naming import located, maker, seq_of
 from backends.disk.peeking import peek
 from backends.disk.pins import snapshots
 from backends.errors import Damaged, NotFound
@@ -122,7 +122,9 @@ class Inspector:
         if index in view.map.regions:
             return view.map.regions[index]
         key = view.regions[index]
-        decode = functools.partial(decode_region, uuid=maker(view.uuid, key), index=index)
+        decode = functools.partial(
+            decode_region, uuid=maker(view.uuid, key), index=index, seq=seq_of(key)
+        )
         return view.checked(key, decode)
 
     def _still_true(self, finding: Finding, examined: dict[str, Examined]) -> bool:

@@ -62,14 +62,16 @@ class Manifest:
         return MAGIC + struct.pack("<I", zlib.crc32(body)) + body
 
 
-def decode_manifest(body: bytes, *, uuid: str) -> Manifest:
-    """Damaged unless `body` is a manifest of that disk."""
+def decode_manifest(body: bytes, *, uuid: str, seq: int | None = None) -> Manifest:
+    """Damaged unless `body` is a manifest of that disk, and as it is after record `seq`."""
     try:
         if body[:8] != MAGIC or zlib.crc32(body[12:]) != struct.unpack_from("<I", body, 8)[0]:
             raise ValueError("its checksum is wrong")
         content = json.loads(zlib.decompress(body[12:]))
         if content["format"] not in (1, MANIFEST_VERSION) or content["uuid"] != uuid:
             raise ValueError(f"it is of {content['uuid']}, format {content['format']}")
+        if seq not in (None, content["seq"]):
+            raise ValueError(f"it is that of record {content['seq']}, not {seq}")
         holders = tuple(
             Held(h["epoch"], bytes.fromhex(h["session"]), h["node"], h["upto"])
             for h in content["holders"]
@@ -117,17 +119,18 @@ def encode_region(uuid: str, index: int, seq: int, region: Region) -> bytes:
     return head + struct.pack("<I", zlib.crc32(arrays, zlib.crc32(head))) + arrays
 
 
-def decode_region(body: bytes, *, uuid: str, index: int) -> Region:
-    """Damaged unless `body` is that region of that disk."""
+def decode_region(body: bytes, *, uuid: str, index: int, seq: int | None = None) -> Region:
+    """Damaged unless `body` is that region of that disk, and as it is after record `seq`."""
     try:
-        magic, version, words, found, _, blocks, size = _HEAD.unpack_from(body)
+        magic, version, words, found, made, blocks, size = _HEAD.unpack_from(body)
         start = _HEAD.size + words
         if (magic, version, blocks) != (MAGIC, VERSION, REGION) or len(body) != start + 4 + size:
             raise ValueError("its format is not known to this version of kedge")
         (crc,) = struct.unpack_from("<I", body, start)
         if zlib.crc32(body[start + 4 :], zlib.crc32(body[:start])) != crc:
             raise ValueError("its checksum is wrong")
-        if (body[_HEAD.size : start].decode(), found) != (uuid, index):
+        right = (body[_HEAD.size : start].decode(), found) == (uuid, index)
+        if not right or seq not in (None, made):
             raise ValueError("it is another one")
         arrays = zlib.decompress(body[start + 4 :])
         return Region(words64(arrays[: 8 * REGION]), words32(arrays[8 * REGION :]))

@@ -1,5 +1,6 @@
 """A disk as one stream of bytes, from the bucket alone."""
 
+import zlib
 from collections.abc import Callable
 from concurrent.futures import Executor
 
@@ -8,6 +9,7 @@ from backends.disk.cache import NoCache
 from backends.disk.journal import Journal
 from backends.disk.overlay import Dirty, Overlay
 from backends.disk.reader import Reader
+from backends.errors import Damaged
 from backends.inspection import Progress, Sink
 from backends.stores.base import Store
 
@@ -52,11 +54,19 @@ def _write(
 ) -> None:
     stored = iter(reader.read([place for place in places if isinstance(place, Stored)]))
     zero = bytes(4096)
-    blocks = [
-        zero if place is None else next(stored) if isinstance(place, Stored) else unsent(place)
-        for place in places
-    ]
+    blocks = []
+    for place in places:
+        if isinstance(place, Dirty):
+            blocks.append(_checked(unsent(place), place))
+        else:
+            blocks.append(next(stored) if place else zero)
     to.write(b"".join(blocks))
+
+
+def _checked(body: bytes, dirty: Dirty) -> bytes:
+    if len(body) != 4096 or zlib.crc32(body) != dirty.checksum:
+        raise Damaged("a block of the local log is damaged")
+    return body
 
 
 def _forget(view: Journal, upto: int) -> None:

@@ -19,7 +19,7 @@ from backends.disk.commit import Commit, DataObject, Extent, Kind
 from backends.disk.head import Head
 from backends.disk.history import Held, Owner, Tail
 from backends.disk.liveness import Litter
-from backends.disk.naming import located, made_at, maker, prefix_of
+from backends.disk.naming import located, made_at, maker, prefix_of, seq_of
 from backends.errors import Damaged, Fenced, NotFound, Unavailable
 from backends.stores.base import Store
 from backends.stores.settled import create
@@ -91,7 +91,9 @@ class Journal:
 
     def manifest_of(self, key: str) -> Manifest:
         """A checkpoint of this disk. Damaged when it is not there."""
-        return self.checked(key, lambda body: checkpoint.decode_manifest(body, uuid=self.uuid))
+        return self.checked(
+            key, lambda body: checkpoint.decode_manifest(body, uuid=self.uuid, seq=seq_of(key))
+        )
 
     def become(self, past: Manifest) -> None:
         """Make the map that of an earlier checkpoint, as if the last record had done it. Nobody's
@@ -111,15 +113,39 @@ class Journal:
         owner = self.owner
         self.tail = replace(self.tail, holders=(Held(owner.epoch, owner.session, "", 0),))
 
-    def replay(self) -> None:
-        """Take over every record up to the first free slot."""
+    def replay(self, until: int | None = None) -> None:
+        """Take over every record up to the first free slot, or to the first of an epoch above
+        `until`. Damaged when there are records behind a free slot: they were made after one that
+        must have stood there."""
         while True:
             seq = self.tail.seq + 1
             try:
                 body = self._record(seq)
             except NotFound:
+                if not self._beyond(seq):
+                    return
+                continue
+            record = self._decoded(body, seq)
+            if until is not None and record.epoch > until:
                 return
-            self._take(self._decoded(body, seq))
+            self._take(record)
+
+    def _beyond(self, seq: int) -> bool:
+        """Whether somebody has just filled the free slot. Damaged when somebody went past it."""
+        log = f"{self.prefix}log/"
+        behind = self.patiently(
+            lambda: self._store.list(log, after=self.prefix + commit.log_key(seq))
+        )
+        if not behind:
+            return False
+        try:
+            self._record(seq)
+        except NotFound:
+            raise Damaged(
+                f"disk {self.uuid} lacks log record {seq}, but later ones are there: restore "
+                f"{self.prefix}{commit.log_key(seq)} from a copy or an older version of the bucket"
+            ) from None
+        return True
 
     def fence(self, upto: Callable[[Tail], int]) -> None:
         """Make the record that ends everybody else's writing, behind whatever they have written
@@ -154,7 +180,9 @@ class Journal:
             wanted = [(index, self.regions[index]) for index in self.map.missing(start, count)]
         for index, key in wanted:
             uuid = maker(self.uuid, key)
-            decode = functools.partial(checkpoint.decode_region, uuid=uuid, index=index)
+            decode = functools.partial(
+                checkpoint.decode_region, uuid=uuid, index=index, seq=seq_of(key)
+            )
             region = self.checked(key, decode)
             with self.lock:
                 if index in self.map.absent:

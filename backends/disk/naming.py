@@ -43,6 +43,12 @@ def made_at(key: str) -> int:
     return int(found[1], 16) if found and not foreign(key) else 0
 
 
+def seq_of(key: str) -> int | None:
+    """The record that a part of a checkpoint says the disk is like; None for other names."""
+    found = _PART.fullmatch(key)
+    return int(found[1], 16) if found else None
+
+
 def epoch_of(key: str) -> int | None:
     """The epoch of whoever made a data object or a part of a checkpoint; None for other names."""
     if found := _DATA.fullmatch(key):

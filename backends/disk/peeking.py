@@ -22,8 +22,11 @@ def peek(
     wait: Callable[[int], None],
     *,
     snapshot: str | None = None,
+    until: int | None = None,
 ) -> Journal:
-    """The disk as its last record leaves it, or as a snapshot holds it. `wait`: see Journal.
+    """The disk as its last record leaves it, or as a snapshot holds it, or as it was before the
+    first record of an epoch above `until` (-1: a disk of zeros), which the checkpoint in the head
+    may be behind already: see its tail. `wait`: see Journal.
     NotFound: deleted, or no such snapshot. Damaged. Whoever owns the disk goes on meanwhile, and
     may delete what nobody needs any more a while after this."""
     if head.state in (State.DELETED, State.CLONING):
@@ -32,7 +35,9 @@ def peek(
         pin = found(head, snapshot)
         head = replace(head, checkpoint=pin.manifest, checkpoint_seq=pin.seq, size=pin.size)
     journal = Journal(store, head, _NOBODY, new_id=lambda: bytes(16), wait=wait, coder=coder)
+    if until == -1:
+        return journal
     journal.load(head)
     if snapshot is None:
-        journal.replay()
+        journal.replay(until)
     return journal

@@ -34,10 +34,12 @@ from backends.disk.remote import Bucket, bucket_store
 from backends.errors import HostError, Invalid, KedgeError, NotFound
 from backends.host import loop, mountinfo, mounts, targets
 from backends.host.failures import explained
+from backends.inspection import Exported, Orphan, Progress, Sink
 from backends.options import Size
 from backends.records import Records
 from backends.records_store import StoreRecords
 from backends.s3.disks import CLOSE_SECONDS, Disks, label
+from backends.s3.inspection import Inspection
 from backends.s3.options import S3Options, S3Settings
 from backends.stores.probe import probe
 from backends.tree import detaching
@@ -47,7 +49,7 @@ _LAG_SECONDS = 1.0
 
 
 class S3Backend(Backend[S3Settings, S3Options]):
-    """Also Resizable, Trash, Fences."""
+    """Also Resizable, Trash, Fences, Checkable, Exportable, Orphans."""
 
     Settings: ClassVar[type[S3Settings]] = S3Settings
     Options: ClassVar[type[S3Options]] = S3Options
@@ -189,6 +191,24 @@ class S3Backend(Backend[S3Settings, S3Options]):
     def fence(self, volume: Volume[Any], stale: Sequence[Stale]) -> None:
         """Done by `attach`, which makes its fence before it reads a block: what a stale writer
         gets into the log before that is part of what is read, what comes later is refused."""
+
+    def fsck(
+        self, volume: Volume[S3Options], progress: Progress, *, attached: bool
+    ) -> Sequence[Finding]:
+        return Inspection(self._disks).fsck(volume, progress)
+
+    def export(
+        self, volume: Volume[S3Options], snapshot: str | None, to: Sink, progress: Progress
+    ) -> Exported:
+        return Inspection(self._disks).export(volume, snapshot, to, progress)
+
+    def orphans(self, volume: Volume[S3Options]) -> Sequence[Orphan]:
+        return Inspection(self._disks).orphans(volume)
+
+    def export_orphan(
+        self, volume: Volume[S3Options], name: str, to: Sink, progress: Progress
+    ) -> Exported:
+        return Inspection(self._disks).export_orphan(volume, name, to, progress)
 
     def findings(self) -> Sequence[Finding]:
         subject = f"bucket {self.settings.bucket}"

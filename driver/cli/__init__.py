@@ -18,6 +18,7 @@ COMMANDS: Sequence[click.Command] = (
     trash.trash,
     inspection.fsck,
     inspection.export,
+    inspection.orphans,
     machine.doctor,
     machine.version,
 )

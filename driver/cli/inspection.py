@@ -1,4 +1,4 @@
-"""`kedge fsck` and `kedge export`."""
+"""`kedge fsck`, `kedge export` and `kedge orphans`."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from driver.cli.calling import REFUSED, UNWELL, USAGE, Caller, as_json, end, show
+from driver.cli.calling import REFUSED, UNWELL, USAGE, Caller, as_json, end, show, table
 from driver.cli.machine import findings
 
 _BLOCK = 64 * 1024
@@ -27,24 +27,25 @@ def fsck(call: Caller, volume: str, as_json: bool) -> None:
 @click.command("export")
 @click.argument("volume", metavar="VOLUME[@SNAPSHOT]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A file that is not there.")
+@click.option("--orphan", default="", help="Instead, what `kedge orphans VOLUME` lists so.")
 @as_json
 @click.pass_obj
-def export(call: Caller, volume: str, output: Path | None, as_json: bool) -> None:
+def export(call: Caller, volume: str, output: Path | None, orphan: str, as_json: bool) -> None:
     """Write the content of VOLUME, which nobody may have mounted, or of a snapshot of it: a raw
     disk image, or a tar archive for plain directories. Goes to stdout without -o. Inside the
     managed plugin -o names a file of the plugin: use stdout (`kedge export db@x > db.img`)."""
     name, _, snapshot = volume.partition("@")
-    segments = ("volumes", name, "export")
+    segments, which = ("volumes", name, "export"), {"snapshot": snapshot, "orphan": orphan}
     if output is None:
         if sys.stdout.isatty():
             end("an export does not go to a terminal; use -o FILE, or redirect it", USAGE)
-        call.follow("exporting", *segments, data=sys.stdout.buffer.write, snapshot=snapshot)
+        call.follow("exporting", *segments, data=sys.stdout.buffer.write, **which)
         sys.stdout.buffer.flush()
         return
     try:
         with output.open("xb") as file:
             sparse = Sparse(file)
-            done = call.follow("exporting", *segments, data=sparse.write, snapshot=snapshot)
+            done = call.follow("exporting", *segments, data=sparse.write, **which)
             sparse.finish()
     except OSError as error:
         end(f"{output}: {error.strerror or error}; what was written is incomplete", REFUSED)
@@ -53,6 +54,18 @@ def export(call: Caller, volume: str, output: Path | None, as_json: bool) -> Non
         return f"{volume}: {row['size']} bytes ({row['form']}) in {output}"
 
     show(done, as_json, shown)
+
+
+@click.command("orphans")
+@click.argument("volume")
+@as_json
+@click.pass_obj
+def orphans(call: Caller, volume: str, as_json: bool) -> None:
+    """List what this node had written to VOLUME and not yet sent when another node took it."""
+    columns = {"name": "NAME", "kept": "KEPT", "size": "BYTES"}
+    empty = f"this node has no orphans of {volume}"
+    rows = call("GET", "volumes", volume, "orphans")
+    show(rows, as_json, lambda rows: table(rows, columns, empty))
 
 
 class Sparse:

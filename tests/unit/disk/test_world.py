@@ -172,7 +172,7 @@ WORLDS = {flushes_do_not_sync: lonely}
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_every_broken_rule_is_seen(mutant: Callable[[], Any]) -> None:
     with mutant():
-        for seed in range(40):
+        for seed in range(200):
             try:
                 WORLDS.get(mutant, World)(seed).run(STEPS)
             except (Broken, Damaged):

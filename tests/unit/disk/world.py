@@ -14,7 +14,18 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
-from backends.disk import blockmap, checkpoint, coding, journal, packing, reader, shipping
+from backends.disk import (
+    blockmap,
+    checking,
+    checkpoint,
+    coding,
+    examining,
+    exporting,
+    journal,
+    packing,
+    reader,
+    shipping,
+)
 from backends.disk import dump as independent
 from backends.disk.cache import Cache
 from backends.disk.ciphers import Cipher, wrap
@@ -56,13 +67,13 @@ def small_sizes() -> Iterator[None]:
     """Everything that is 1 GiB, 8 MiB or 1 MiB is a few blocks."""
     small: list[tuple[Any, str, int]] = [
         (blockmap, "REGION", 16),
-        (checkpoint, "REGION", 16),
+        *((module, "REGION", 16) for module in (checkpoint, checking, exporting)),
         (packing, "OBJECT_BLOCKS", 4),
         (packing, "INLINE_BLOCKS", 3),
         (reader, "_REFETCH", 12),
         (journal, "_REFETCH", 12),
         (independent, "_FRAME", 2),
-        *((module, "FRAME", 2) for module in (coding, reader, shipping)),
+        *((module, "FRAME", 2) for module in (coding, reader, shipping, examining)),
     ]
     with ExitStack() as stack:
         for module, name, size in small:

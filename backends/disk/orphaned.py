@@ -1,0 +1,103 @@
+"""What a node had written and not yet sent when another one took its disk: read, never changed.
+
+An orphan is the local log of a session that the history has passed by. It follows the record with
+which that session's part of the history ends. As long as the store still leads there (until the
+next owner's first checkpoint), the whole branch can be shown; later only the blocks in it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from backends.disk.coding import Coder
+from backends.disk.head import Head
+from backends.disk.journal import Journal
+from backends.disk.locallog import Binding, Files, LocalLog
+from backends.disk.overlay import Overlay
+from backends.disk.peeking import peek
+from backends.errors import HostError
+from backends.stores.base import Store
+
+
+class Unchanged:
+    """Files of which nothing is removed or written, whatever is asked."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    def names(self) -> list[str]:
+        """See Files."""
+        return self._files.names()
+
+    def read(self, name: str) -> bytes:
+        """See Files."""
+        return self._files.read(name)
+
+    def pread(self, name: str, offset: int, length: int) -> bytes:
+        """See Files."""
+        return self._files.pread(name, offset, length)
+
+    def allocate(self, name: str, size: int) -> None:
+        """Refused."""
+        raise HostError(f"{name} is kept as it is")
+
+    def rename(self, old: str, new: str) -> None:
+        """Refused."""
+        raise HostError(f"{old} is kept as it is")
+
+    def write(self, name: str, offset: int, parts: Sequence[bytes | memoryview]) -> None:
+        """Refused."""
+        raise HostError(f"{name} is kept as it is")
+
+    def put(self, name: str, content: bytes) -> None:
+        """Refused."""
+        raise HostError(f"{name} is kept as it is")
+
+    def remove(self, name: str) -> None:
+        """Not done."""
+
+    def sync(self, names: Sequence[str], *, directory: bool = False) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """See Files."""
+        self._files.close()
+
+
+@dataclass(frozen=True)
+class Branch:
+    """An orphan, and what it lies over."""
+
+    log: LocalLog
+    over: Overlay
+    """What was never sent."""
+    view: Journal
+    """What it follows; a disk of zeros when `whole` is false."""
+    whole: bool
+
+
+def branch(
+    store: Store,
+    head: Head,
+    coder: Coder,
+    wait: Callable[[int], None],
+    *,
+    files: Files,
+    binding: Binding,
+) -> Branch:
+    """Read an orphan. Damaged when it cannot be read."""
+    view = peek(store, head, coder, wait, until=binding.epoch)
+    held = view.tail.last
+    whole = held is None or held.epoch <= binding.epoch
+    sent = [
+        one.upto
+        for one in view.tail.holders
+        if (one.epoch, one.session.hex()) == (binding.epoch, binding.session)
+    ]
+    if not whole:
+        view = peek(store, head, coder, wait, until=-1)
+    log = LocalLog(Unchanged(files), binding, 1)
+    over, upto = Overlay(), sent[0] if sent and whole else 0
+    for entry in log.recover(upto):
+        if entry.seq > upto:
+            over.take(entry)
+    return Branch(log, over, view, whole)

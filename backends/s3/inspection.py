@@ -1,0 +1,118 @@
+"""Looking over and carrying away the volumes of an s3 profile: from the bucket, and what a fenced
+node has kept."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backends.base import Finding, Volume
+from backends.disk import exporting
+from backends.disk.checking import Inspector
+from backends.disk.coding import Coder
+from backends.disk.head import Head, State
+from backends.disk.locallog import binding_of
+from backends.disk.logfiles import LogFiles
+from backends.disk.orphaned import branch
+from backends.disk.peeking import peek
+from backends.disk.unlocking import coder_of
+from backends.errors import Damaged, InUse, NotFound, Unavailable
+from backends.host.failures import explained
+from backends.inspection import Exported, Orphan, Progress, Sink
+from backends.s3.disks import Disks
+from backends.s3.options import S3Options
+
+_THREADS = 6
+_PATIENCE = 3
+_ORPHAN = "orphan-"
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Only reads."""
+
+    disks: Disks
+
+    def fsck(self, volume: Volume[S3Options], progress: Progress) -> Sequence[Finding]:
+        """See Checkable."""
+        uuid = volume.uuid
+        with _threads() as pool:
+            coder = self._coder(self.disks.heads.read(uuid))
+            read: Callable[[], Head] = lambda: self.disks.heads.read(uuid)  # noqa: E731
+            return Inspector(self.disks.store, read, coder, _wait, pool).check(progress)
+
+    def export(
+        self, volume: Volume[S3Options], snapshot: str | None, to: Sink, progress: Progress
+    ) -> Exported:
+        """See Exportable. InUse: it was not closed, so its last writes may be on a node only."""
+        head = self.disks.heads.read(volume.uuid)
+        if snapshot is None and head.state is State.ATTACHED:
+            raise InUse(
+                f"volume {volume.name} was not closed by node {head.node}: mount and unmount it "
+                "first, or export a snapshot"
+            )
+        view = peek(self.disks.store, head, self._coder(head), _wait, snapshot=snapshot)
+        with _threads() as pool:
+            size = exporting.export(self.disks.store, view, to, progress, wait=_wait, pool=pool)
+        return Exported("disk", size)
+
+    def orphans(self, volume: Volume[S3Options]) -> Sequence[Orphan]:
+        """See Orphans."""
+        with explained(f"look for orphans of {volume.name}"):
+            kept = sorted(self._kept(volume), key=lambda path: path.stat().st_mtime)
+            return [_orphan(path) for path in kept]
+
+    def export_orphan(
+        self, volume: Volume[S3Options], name: str, to: Sink, progress: Progress
+    ) -> Exported:
+        """See Orphans."""
+        path = self.disks.directory(volume.uuid) / f"{_ORPHAN}{name}"
+        if path not in self._kept(volume):
+            raise NotFound(f"this node has no orphan {name} of {volume.name}; see kedge orphans")
+        head, files = self.disks.heads.read(volume.uuid), LogFiles(path)
+        binding = binding_of(files, volume.uuid)
+        if binding is None:
+            raise Damaged(f"the orphan in {path} does not say whose it is")
+        store, coder = self.disks.store, self._coder(head)
+        found = branch(store, head, coder, _wait, files=files, binding=binding)
+        try:
+            with _threads() as pool:
+                size = exporting.export(
+                    *(store, found.view, to, progress),
+                    wait=_wait,
+                    pool=pool,
+                    over=found.over,
+                    unsent=lambda dirty: found.log.read(dirty.position, 4096),
+                )
+        finally:
+            found.log.close()
+        return Exported("disk" if found.whole else "blocks", size)
+
+    def _coder(self, head: Head) -> Coder:
+        return coder_of(head, self.disks.keys)
+
+    def _kept(self, volume: Volume[S3Options]) -> list[Path]:
+        return list(self.disks.directory(volume.uuid).glob(f"{_ORPHAN}*"))
+
+
+def _orphan(path: Path) -> Orphan:
+    kept = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    size = sum(file.stat().st_blocks * 512 for file in path.iterdir())
+    return Orphan(path.name.removeprefix(_ORPHAN), kept, size)
+
+
+@contextmanager
+def _threads() -> Iterator[Executor]:
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="inspect")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _wait(count: int) -> None:
+    """The store has been asked several times already for each of these."""
+    if count >= _PATIENCE:
+        raise Unavailable("the store does not answer; try again")
