@@ -1,8 +1,9 @@
 """Who has a file system mounted, in any mount namespace of this machine.
 
-/proc/<pid>/ns/mnt would name the namespace, but reading it takes ptrace rights that a plugin does
-not have. What everybody may read is enough: mount IDs are unique on a machine, so a table that
-shares one with ours is ours; and a mount that lies on the same directory as ours, below a mount
+/proc/<pid>/ns/mnt names the namespace, but reading it takes ptrace rights over that process, which
+a service may lack. It saves time, because each namespace's table is then read once; what everybody
+may read is enough: mount IDs are unique on a machine, so a table that shares one with ours is
+ours; and a mount that lies on the same directory as ours, below a mount
 that receives events, is the copy the kernel made for a namespace that follows us, and goes away
 with ours. Everything else keeps the files in use.
 """
@@ -98,14 +99,33 @@ def _follows(mount: Mount, mounts: Mapping[int, Mount], place: tuple[str, str]) 
 
 
 def _tables() -> Iterator[tuple[int, bytes]]:
+    known: dict[str, bytes] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
-                yield int(entry), Path(f"/proc/{entry}/mountinfo").read_bytes()
+                yield int(entry), _table(f"/proc/{entry}", known)
             except PermissionError:
                 raise
             except OSError:  # gone meanwhile, or a zombie
                 continue
+
+
+def _table(process: str, known: dict[str, bytes]) -> bytes:
+    """`known`: by namespace, what was read of a process that was in it before and after."""
+    namespace = _namespace(process)
+    if namespace in known:
+        return known[namespace]
+    table = Path(f"{process}/mountinfo").read_bytes()
+    if namespace and _namespace(process) == namespace:
+        known[namespace] = table
+    return table
+
+
+def _namespace(process: str) -> str:
+    try:
+        return os.readlink(f"{process}/ns/mnt")
+    except OSError:
+        return ""
 
 
 def _occupant(pid: int) -> Occupant:
