@@ -1,5 +1,6 @@
 # The root file system of the managed plugin. Made so that a change of the code rebuilds only the
 # last steps of each stage. Where packages come from is the base image's business, not this file's.
+# BACKENDS names the backends whose tools it carries beside those of `local`: "ceph gluster s3".
 FROM debian:bookworm-slim AS system
 RUN apt-get update -q \
     && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
@@ -25,9 +26,16 @@ RUN /opt/build/bin/pip wheel -q --no-deps --no-build-isolation --wheel-dir /tmp 
         /tmp/kedge-*.whl
 
 FROM system
+ARG BACKENDS=
+COPY packaging/backend-packages.sh /tmp/
 # What only a build needs, and how this machine reaches its registries, stays behind; so does the
-# library that of all these packages xfs_scrub alone uses (36 MB).
-RUN rm -rf /etc/apt /etc/pip.conf /usr/lib/*/libicu* \
+# library that of the packages for `local` xfs_scrub alone uses (36 MB).
+RUN packages=$(/tmp/backend-packages.sh $BACKENDS) \
+    && if [ -n "$packages" ]; then \
+        apt-get update -q \
+        && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $packages; \
+    else rm -f /usr/lib/*/libicu*; fi \
+    && rm -rf /etc/apt /etc/pip.conf /tmp/* /var/lib/apt/lists/* /var/cache/apt/* /var/log/* \
         /usr/share/doc /usr/share/man /usr/share/locale /usr/share/info \
     && mkdir -p /host /mnt/kedge /run/docker/plugins /run/kedge
 COPY --from=environment /opt/kedge /opt/kedge

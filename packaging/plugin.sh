@@ -5,7 +5,8 @@
 #   install         create, enable, and the command /usr/local/bin/kedge; over an installed one: an
 #                   upgrade that keeps settings, volumes and data
 #   uninstall       disable and remove; the data stay
-# KEDGE_PLUGIN is the plugin's name on the engine, DOCKER the client.
+# BACKENDS: those whose tools are built in beside `local`, as "ceph gluster s3"; an upgrade keeps
+# those of the installed one. KEDGE_PLUGIN is the plugin's name on the engine, DOCKER the client.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 source=$(dirname "$here")
@@ -21,19 +22,37 @@ quietly() { # COMMAND: its output only if it fails
 }
 
 rootfs() { # DIR
-    local dir=$1 image=kedge-rootfs proxies=() variable container
+    local dir=$1 image=kedge-rootfs proxies=() variable container backends=${BACKENDS-}
+    "$here/backend-packages.sh" $backends >/dev/null # each of them is known
     "$here/base-image.sh"
     for variable in http_proxy https_proxy no_proxy; do
         if [ -n "${!variable-}" ]; then proxies+=(--build-arg "$variable"); fi
     done
     echo "Building the plugin's root file system (the first time it takes about a minute) ..."
-    quietly "$docker" build --network host "${proxies[@]}" -t "$image" "$source"
+    quietly "$docker" build --network host "${proxies[@]}" --build-arg "BACKENDS=$backends" \
+        -t "$image" "$source"
     rm -rf "$dir/rootfs"
     mkdir -p "$dir/rootfs"
     container=$("$docker" create "$image" none)
     "$docker" export "$container" | tar -C "$dir/rootfs" -x
     "$docker" rm "$container" >/dev/null
-    cp "$source/plugin/config.json" "$dir/config.json"
+    description "$backends" >"$dir/config.json"
+}
+
+description() { # BACKENDS: config.json; clients of other machines need the network, and FUSE
+    local edits=()
+    if [ -n "$1" ]; then
+        edits=(
+            -e "s|\"description\": \"Volumes that follow a service|& (with: $1)|"
+            -e 's|"network": {"type": ""}|"network": {"type": "host"}|'
+            -e 's|"devices": \[\]|"devices": [{"name": "fuse", "path": "/dev/fuse"}]|'
+        )
+    fi
+    sed "${edits[@]}" -e '' "$source/plugin/config.json"
+}
+
+built_in() { # the backends of the installed plugin
+    "$docker" plugin inspect "$name" --format '{{.Config.Description}}' | sed -n 's/.*(with: \(.*\)).*/\1/p'
 }
 
 create() { # [DIR]
@@ -62,6 +81,7 @@ install_plugin() { # [DIR]
     fi
     if [ -z "$dir" ]; then
         dir=$scratch/plugin
+        if installed; then : "${BACKENDS=$(built_in)}"; fi
         rootfs "$dir" # before the old one is stopped
     fi
     if installed; then
@@ -109,5 +129,6 @@ case ${1-} in
     create) create "${2-}" ;;
     install) install_plugin "${2-}" ;;
     uninstall) uninstall ;;
-    *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    built-in) built_in ;; # for the tests
+    *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
