@@ -8,11 +8,20 @@ import os
 import pytest
 from hypothesis import settings
 
-from tests import groups
+from tests import groups, scratch
 
 settings.register_profile("same", derandomize=True, deadline=None, database=None)
 settings.register_profile("long", deadline=None, max_examples=5_000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS", "same"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    scratch.prepare(config)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    scratch.tidy(session, exitstatus)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
