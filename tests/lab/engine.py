@@ -27,12 +27,15 @@ class Engine:
         live_restore: bool = False,
         data: Path | None = None,
         network: str = "",
+        options: Sequence[str] = (),
     ) -> None:
+        """`options`: further ones of dockerd."""
         self.root = Path(tempfile.mkdtemp(prefix="kedge-lab-", dir="/var/tmp"))
         self.data = data or self.root / "data"
         self._name, self._network = name, network
         self.box = Namespace(name, network)
         self.live_restore = live_restore
+        self.options = options
         self.host = f"unix://{self.root}/docker.sock"
         self.cgroup = f"/{self.root.name}"
         self._daemon: Daemon | None = None
@@ -51,7 +54,7 @@ class Engine:
         argv = ["dockerd", "--data-root", str(self.data), "-H", self.host]
         argv += ["--bridge", "none", "--iptables=false", "--cgroup-parent", self.cgroup]
         argv += ["--storage-driver", "overlay2", "--userland-proxy=false"]
-        argv += ["--live-restore"] if self.live_restore else []
+        argv += [*self.options, *(["--live-restore"] if self.live_restore else [])]
         with (self.root / "dockerd.log").open("ab") as log:
             self._daemon = self.box.spawn(argv, log=log)
         self.wait_for(self._answers, "dockerd answers", seconds=60)
