@@ -3,7 +3,7 @@
 Four places in one run, taken in turns so that a busy machine is busy for all of them: a host
 directory, a kedge volume of layout `directory`, a kedge volume of layout `image`, and an ext4
 image on a loop device made by hand (buffered, as `mount -o loop` makes it).
-Run as root: python -m bench.data_path [--json] [--rounds 3] [--seconds 8] [--sysbench]
+Run as root: python -m bench.data_path [--rounds 3] [--seconds 8] [--sysbench] [--out FILE]
 """
 
 import argparse
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.machine import described
 from bench.mariadb import transactions_per_second
 from bench.service import running
 
@@ -96,22 +97,56 @@ def measure(rounds: int, seconds: int, sysbench: bool) -> dict[str, dict[str, fl
     }
 
 
+def table(found: dict[str, dict[str, float]]) -> str:
+    """Rates, and their ratios to the host directory and to the loop made by hand."""
+    lines = []
+    for job, by_place in found.items():
+        lines.append(job)
+        for label, value in by_place.items():
+            ratios = [
+                f"{value / by_place[other]:6.2f} of {other}" for other in ("host", "hand-made loop")
+            ]
+            lines.append(f"  {label:18} {value:10.0f} {'  '.join(ratios)}")
+    return "\n".join(lines)
+
+
+def plot(found: dict[str, dict[str, float]], path: Path) -> None:
+    """Bars: every place as a share of the host directory, by job."""
+    from matplotlib import pyplot  # part of the extra `bench`
+
+    figure, axes = pyplot.subplots(figsize=(9, 5))
+    places = list(next(iter(found.values())))
+    width = 0.8 / len(places)
+    for number, place in enumerate(places):
+        shares = [by_place[place] / by_place["host"] for by_place in found.values()]
+        axes.bar([job + number * width for job in range(len(found))], shares, width, label=place)
+    middle = width * (len(places) - 1) / 2
+    axes.set_xticks([job + middle for job in range(len(found))], list(found), fontsize=7)
+    axes.set_ylabel("share of the host directory")
+    axes.axhline(1, color="black", linewidth=0.5)
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
 def main() -> None:
-    """Print a table with ratios to the host directory, or JSON with --json."""
+    """Print a table with ratios; with --out also write it, the figures as JSON, and a plot."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--sysbench", action="store_true")
     asked = parser.parse_args()
+    machine = described()
     found = measure(asked.rounds, asked.seconds, asked.sysbench)
-    if asked.json:
-        print(json.dumps(found, indent=2))
-        return
-    for job, by_place in found.items():
-        print(job)
-        for label, value in by_place.items():
-            print(f"  {label:18} {value:10.0f}   {value / by_place['host']:.2f} of host")
+    text = f"{machine}\n\n{table(found)}"
+    print(text)
+    if asked.out:
+        command = f"python -m bench.data_path --rounds {asked.rounds} --seconds {asked.seconds}"
+        asked.out.with_suffix(".txt").write_text(f"{command} --sysbench\n{text}\n")
+        figures = {"machine": machine, "found": found}
+        asked.out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
+        plot(found, asked.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

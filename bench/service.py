@@ -35,16 +35,8 @@ class Service:
     process: "subprocess.Popen[bytes]"
 
     def call(self, method: str, **fields: Any) -> dict[str, Any]:
-        """One call of Docker's protocol; raises RuntimeError with the service's sentence."""
-        connection = _Connection(self.home / "kedge.sock")
-        try:
-            connection.request("POST", f"/{method}", body=json.dumps(fields).encode())
-            answer: dict[str, Any] = json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
-        if answer.get("Err"):
-            raise RuntimeError(answer["Err"])
-        return answer
+        """`call` of this service."""
+        return call(self.home / "kedge.sock", method, **fields)
 
     def mount(self, name: str, mount_id: str = "bench") -> Path:
         """Where the volume is mounted now."""
@@ -59,6 +51,19 @@ class Service:
         """Resident bytes of the service's processes, shared pages counted once (PSS)."""
         pids = [self.process.pid, *_children(self.process.pid)]
         return sum(_pss(pid) for pid in pids)
+
+
+def call(socket_: Path, method: str, **fields: Any) -> dict[str, Any]:
+    """One call of Docker's protocol; raises RuntimeError with the service's sentence."""
+    connection = _Connection(socket_)
+    try:
+        connection.request("POST", f"/{method}", body=json.dumps(fields).encode())
+        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+    if answer.get("Err"):
+        raise RuntimeError(answer["Err"])
+    return answer
 
 
 @contextmanager
