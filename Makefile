@@ -40,6 +40,7 @@ test: venv ## everything, on real parts; installs what it needs (root)
 
 soak: venv ## the tests that grow with time, for as long as a night (root)
 	KEDGE_KILLS=40 KEDGE_KILL_SIZE=700M $(PY) -m pytest -s tests/lab/test_datapath_kills.py
+	$(PY) -m pytest -s tests/swarm/moves_on_ceph.py
 
 demo: ## a MariaDB on a kedge volume that outlives its container; installs what it needs (root)
 	packaging/demo.sh run

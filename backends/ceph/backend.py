@@ -27,14 +27,19 @@ from backends.base import (
 from backends.catalog import Catalog
 from backends.ceph import findings
 from backends.ceph.ceph_fuse import CephFuse
+from backends.ceph.clients import ImageClients, SubvolumeClients, present
 from backends.ceph.cluster import Cluster
 from backends.ceph.data import CephData
 from backends.ceph.disk import DiskLayout
+from backends.ceph.disk_snapshots import frozen
 from backends.ceph.filesystem import FilesystemLayout
 from backends.ceph.images import Images
+from backends.ceph.kernel_ceph import KernelCeph
 from backends.ceph.layout import Place
 from backends.ceph.mounted import Mounted
 from backends.ceph.options import CephOptions, CephSettings, Layout
+from backends.ceph.pulse import Pulse
+from backends.ceph.rbd_device import RbdDevice
 from backends.ceph.rbd_fuse import RbdFuse
 from backends.ceph.records import RadosRecords
 from backends.ceph.sessions import Session, Sessions
@@ -42,14 +47,16 @@ from backends.claims import Claim, Stale
 from backends.errors import InUse, Invalid, InvalidOptions, NotFound, NotSupported, Unavailable
 from backends.host import loop
 from backends.host.failures import explained
+from backends.host.waiting import moment
 from backends.options import Size
 from backends.records import Records
+from backends.snapshots import Snapshot
 from backends.tree import detaching
 from backends.tree.staging import Staging
 
 
 class CephBackend(Backend[CephSettings, CephOptions]):
-    """See the package. Also Resizable, Trash and Fences."""
+    """See the package. Also Resizable, Trash, Snapshots and Fences."""
 
     Settings: ClassVar[type[CephSettings]] = CephSettings
     Options: ClassVar[type[CephOptions]] = CephOptions
@@ -59,25 +66,29 @@ class CephBackend(Backend[CephSettings, CephOptions]):
         self.cluster = Cluster(settings)
         self._records = RadosRecords(self.cluster, new_id)
         self._sessions = Sessions(self._records)
+        self._pulse = Pulse(self.cluster, self._sessions, moment)
         staging = Staging(context.state / "staging")
         place = Place(
             settings,
             self.cluster,
+            self._records,
             self._sessions,
             staging,
             context.state,
             context.node,
             context.profile,
+            self.get,
         )
         self._data = CephData(
             {
-                Layout.FILESYSTEM: FilesystemLayout(place, CephFuse(place)),
-                Layout.DISK: DiskLayout(place, Images(self.cluster), RbdFuse(place)),
+                Layout.FILESYSTEM: FilesystemLayout(place, _subvolumes(place)),
+                Layout.DISK: DiskLayout(place, Images(self.cluster), _images(place)),
             }
         )
         self._catalog = Catalog(
             self._records, CephOptions, self._data, now=utc_now, settle=self._settled
         )
+        self._thawed = False
         self._mounted = Mounted(tuple(self._data.layouts.values()), context.mounts)
 
     @property
@@ -89,6 +100,8 @@ class CephBackend(Backend[CephSettings, CephOptions]):
         return self._records
 
     def create(self, spec: Spec[CephOptions]) -> Volume[CephOptions]:
+        with explained(f"create volume {spec.name}"):
+            spec = replace(spec, options=self._inherited(spec))
         problems = list(self._settled(spec.options).complaints(self.settings))
         if problems:
             raise InvalidOptions(f"volume {spec.name}", problems)
@@ -111,7 +124,9 @@ class CephBackend(Backend[CephSettings, CephOptions]):
         return self._catalog.get(name)
 
     def volumes(self) -> Sequence[Volume[CephOptions]]:
-        return self._catalog.volumes()
+        found = self._catalog.volumes()
+        self._pulse.beat()
+        return found
 
     def attach(
         self,
@@ -166,7 +181,11 @@ class CephBackend(Backend[CephSettings, CephOptions]):
 
     def attachments(self) -> Sequence[Attachment]:
         with explained("read the mount table"):
-            return self._mounted.all()
+            found = self._mounted.all()
+            if not self._thawed:
+                frozen(self.context.state).recover({one.uuid: one.target for one in found})
+                self._thawed = True
+            return found
 
     def occupants(self, attachments: Sequence[Attachment]) -> Mapping[str, Sequence[Occupant]]:
         with explained("read the process table"):
@@ -184,7 +203,8 @@ class CephBackend(Backend[CephSettings, CephOptions]):
 
     def status(self, volume: Volume[CephOptions]) -> dict[str, str]:
         layout = self._data.layout(volume)
-        return {"data": layout.where(volume), "carrier": layout.carrier()}
+        pulse = self._pulse.shown(volume.uuid)
+        return {"data": layout.where(volume), "carrier": layout.carrier(), **pulse}
 
     def resize(self, name: str, size: Size, attachment: Attachment | None) -> Growth:
         volume = self._catalog.get(name)
@@ -200,6 +220,38 @@ class CephBackend(Backend[CephSettings, CephOptions]):
             if size != options.size:
                 self._catalog.resize(volume, replace(options, size=size))
             return Growth.ONLINE if done else Growth.NEXT_ATTACH
+
+    def snapshot_create(
+        self,
+        volume: Volume[CephOptions],
+        name: str,
+        *,
+        created: str,
+        attachment: Attachment | None,
+        claim: Claim | None,
+    ) -> Snapshot:
+        with explained(f"take snapshot {name} of volume {volume.name}"):
+            layout = self._data.layout(volume)
+            layout.snapshots.create(volume, name, created, attachment)
+            return next(one for one in layout.snapshots.all(volume).values() if one.name == name)
+
+    def snapshot_list(self, volume: Volume[CephOptions]) -> Sequence[Snapshot]:
+        with explained(f"list the snapshots of volume {volume.name}"):
+            return list(self._data.layout(volume).snapshots.all(volume).values())
+
+    def snapshot_remove(
+        self, volume: Volume[CephOptions], name: str, *, claim: Claim | None
+    ) -> None:
+        with explained(f"remove snapshot {name} of volume {volume.name}"):
+            self._data.layout(volume).snapshots.remove(volume, name)
+
+    def snapshot_restore(
+        self, volume: Volume[CephOptions], name: str, *, claim: Claim | None
+    ) -> None:
+        with explained(f"bring volume {volume.name} back to snapshot {name}"):
+            self._admit(volume, claim)
+            epoch = claim.epoch if claim else 0
+            self._data.layout(volume).snapshots.restore(volume, name, epoch)
 
     def trashed(self) -> Sequence[Trashed]:
         return self._catalog.trashed()
@@ -237,5 +289,28 @@ class CephBackend(Backend[CephSettings, CephOptions]):
                 f"there, or run `kedge takeover {volume.name}` if that node is dead"
             )
 
+    def _inherited(self, spec: Spec[CephOptions]) -> CephOptions:
+        """What a clone leaves out is as in its source; when that is gone, as in the clone."""
+        if spec.options.from_ is None:
+            return spec.options
+        for name in (spec.name, spec.options.from_.volume):
+            with suppress(NotFound):
+                known = self._catalog.get(name).options
+                if name != spec.name or known.from_ == spec.options.from_:
+                    return spec.options.inherited(known)
+        return spec.options
+
     def _settled(self, options: CephOptions) -> CephOptions:
         return options.settled(self.settings)
+
+
+def _subvolumes(place: Place) -> SubvolumeClients:
+    settings = place.settings
+    return SubvolumeClients(
+        CephFuse(place), KernelCeph(place), lambda: present().filesystem(settings)
+    )
+
+
+def _images(place: Place) -> ImageClients:
+    settings = place.settings
+    return ImageClients(RbdFuse(place), RbdDevice(place), lambda: present().disk(settings))

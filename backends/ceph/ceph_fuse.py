@@ -1,4 +1,4 @@
-"""What serves a mounted subvolume: ceph-fuse, or the kernel itself."""
+"""What serves a mounted subvolume: ceph-fuse."""
 
 import contextlib
 import os
@@ -10,7 +10,6 @@ from backends.ceph.commands import Subvolume
 from backends.ceph.layout import Place
 from backends.errors import HostError
 from backends.host import mountinfo, mounts, programs, servers, targets
-from backends.host.mountinfo import Mount
 
 _PROGRAM = "ceph-fuse"
 _MOUNT_SECONDS = 20.0
@@ -21,11 +20,6 @@ class CephFuse:
     """One server process for each mount, found again by its mount point."""
 
     place: Place
-
-    def reached(self, uuid: str) -> Path | None:
-        """Where the volume's root is mounted in good health."""
-        mountpoint = self.mountpoint(uuid)
-        return mountpoint if self._mounted(mountpoint) and self.healthy(uuid) else None
 
     def mount(self, volume: Subvolume, uuid: str) -> str:
         """Mount the volume's root; the address by which the cluster knows this client. What is
@@ -58,10 +52,6 @@ class CephFuse:
         while self._mounted(mountpoint):
             mounts.unmount(mountpoint, lazily=True)
         targets.clear(mountpoint)
-
-    def serves(self, mount: Mount, uuid: str) -> bool:
-        """Whether a mount that carries the volume's mark is one of ours."""
-        return mount.type.startswith("fuse")
 
     def healthy(self, uuid: str) -> bool:
         """Whether a server lives that the cluster has not shut out. One that is too busy to say

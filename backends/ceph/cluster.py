@@ -55,6 +55,7 @@ class Cluster:
             ) from error
         try:
             opened.set_namespace(namespace)
+            opened.set_osdmap_full_try()  # a full pool refuses what would grow; else we would wait
             with self._reached("use pool " + name):
                 yield opened
         finally:

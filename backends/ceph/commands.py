@@ -44,6 +44,43 @@ def ceph_fuse(
     ]
 
 
+def kernel_ceph(
+    settings: CephSettings, volume: Subvolume, mountpoint: Path, *, secret: Path
+) -> list[str]:
+    """mount(8) for the kernel's CephFS. A client of its own for each mount, so that shutting one
+    out meets no other volume of the node. `secret`: a file with the key and nothing else."""
+    options = [
+        f"name={volume.user}",
+        f"secretfile={secret}",
+        f"mds_namespace={settings.fs or ''}",
+        f"mount_timeout={_MOUNT_SECONDS}",
+        "noshare",
+        *(["conf=/dev/null"] if settings.monitors is not None else [f"conf={settings.conf}"]),
+    ]
+    # Without addresses mount.ceph takes them from the file.
+    source = f"{settings.monitors or ''}:{volume.path}"
+    return ["mount", "-t", "ceph", source, str(mountpoint), "-o", ",".join(options)]
+
+
+def rbd_map(settings: CephSettings, image: str, kind: str) -> list[str]:
+    """`rbd device map`, of `kind` krbd or nbd; it prints the device. The kernel's client is one of
+    its own for each image, so that shutting one out meets no other image of the node."""
+    options = {"krbd": ["-o", "noshare"], "nbd": ["--io-timeout", "0"]}[kind]
+    conf = "/dev/null" if settings.monitors is not None else str(settings.conf)
+    monitors = ["-m", settings.monitors] if settings.monitors is not None else []
+    return [
+        *("rbd", "device", "map", "-t", kind, *options, "-c", conf, *monitors),
+        *("--id", settings.client, "--keyring", str(settings.keyring)),
+        f"{settings.pool}/{image}",
+    ]
+
+
+def rbd_unmap(device: str, kind: str, *, force: bool) -> list[str]:
+    """`rbd device unmap`. `force`: although it is in use; what waits for it fails."""
+    forced = ["-o", "force"] if force and kind == "krbd" else []
+    return ["rbd", "device", "unmap", "-t", kind, *forced, device]
+
+
 def rbd_fuse(settings: CephSettings, image: str, mountpoint: Path, *, source: str) -> list[str]:
     """rbd-fuse; the image appears as a file of its own name. See `rbd_fuse_environment`."""
     conf = "/dev/null" if settings.monitors is not None else str(settings.conf)
@@ -52,7 +89,7 @@ def rbd_fuse(settings: CephSettings, image: str, mountpoint: Path, *, source: st
 
 
 def rbd_fuse_environment(settings: CephSettings) -> dict[str, str]:
-    """rbd-fuse takes the rest from its environment only.
+    """rbd-fuse takes the rest from its environment only, and rbd-nbd the setting of its cache.
 
     librbd's cache is off: with it, a client that the cluster has shut out goes on telling its
     writers that their bytes are safe, flushed and all. Measured: without it, every write fails.

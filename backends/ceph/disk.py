@@ -1,6 +1,6 @@
 """Layout `disk`: an RBD image named by the volume's uuid, with a file system of its own.
 
-    image ──> rbd-fuse ──> loop device ──> mounted at a stage ──> its `data` bound to the target
+    image ──> its client ──> loop device ──> mounted at a stage ──> its `data` bound to the target
 
 The stage is unmounted again, so one mount remains. Two clients may open an image and mount its
 file system at once without a word: so a client is written down before the file system is touched,
@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from backends.base import Attachment, Volume
+from backends.ceph.clients import ImageClients
+from backends.ceph.disk_snapshots import DiskSnapshots, frozen
 from backends.ceph.failures import Absent
 from backends.ceph.fencing import Fence
 from backends.ceph.images import Images
 from backends.ceph.layout import ROOT, Place
 from backends.ceph.options import CephOptions
-from backends.ceph.rbd_fuse import RbdFuse
 from backends.ceph.sessions import Session
 from backends.errors import Conflict, Damaged, HostError, InUse
 from backends.host import files, loop, mounts
@@ -45,7 +46,11 @@ class DiskLayout:
 
     place: Place
     images: Images
-    client: RbdFuse
+    client: ImageClients
+
+    @property
+    def snapshots(self) -> DiskSnapshots:
+        return DiskSnapshots(self.images, frozen(self.place.state), _image)
 
     def make(self, volume: Volume[CephOptions]) -> None:
         image = _image(volume.uuid)
@@ -55,9 +60,12 @@ class DiskLayout:
             new = self._making(volume.uuid)
             self._clear(f"new-{volume.uuid}")
             self.images.remove(new)
-            self.images.create(new, volume.options.size or 0)
-            self._format(volume, new)
-            Fence(self.place.cluster).blocklist(self.images.watchers(new))  # had to be killed
+            if (origin := self.place.origin(volume)) is not None:
+                self.snapshots.copy(*origin, volume, new)
+            else:
+                self.images.create(new, volume.options.size or 0)
+                self._format(volume, new)
+                Fence(self.place.cluster).blocklist(self.images.watchers(new))  # had to be killed
             with contextlib.suppress(Conflict):  # another node was faster
                 self.images.rename(new, image)
                 return
@@ -70,6 +78,9 @@ class DiskLayout:
             self._clear(f"new-{volume.uuid}")
         # Not who merely has it open: that may be another node that deletes it, too.
         self.shut_out(volume.uuid, self.place.sessions.of(volume.uuid))
+        with contextlib.suppress(Absent):
+            for snapshot in self.snapshots.all(volume):
+                self.images.remove_snapshot(image, snapshot)
         self.images.remove(image)
         self.images.remove(self._making(volume.uuid))
         self.place.sessions.forget(volume.uuid)
@@ -107,7 +118,7 @@ class DiskLayout:
         return uuid, not _STOPPED & mount.super_options and self.client.alive(uuid)
 
     def carrier(self) -> str:
-        return "rbd-fuse"
+        return self.client.chosen()
 
     def release(self, attachment: Attachment) -> None:
         uuid = attachment.uuid
@@ -185,7 +196,7 @@ class DiskLayout:
             return
         if held is not None:
             raise InUse(
-                f"rbd-fuse of volume {volume.name} has died, and processes still use what it "
+                f"the client of volume {volume.name} has died, and processes still use what it "
                 "served; stop its containers"
             )
         file = self._open(volume, epoch)
@@ -202,6 +213,7 @@ class DiskLayout:
         """The image as a file, its client written down."""
         image = _image(volume.uuid)
         try:
+            self.snapshots.settle(volume.uuid)
             before = self.images.watchers(image)
             file = self.client.open(image, volume.uuid)
             mine = self.images.watchers(image) - before

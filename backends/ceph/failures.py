@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from backends.errors import Conflict, KedgeError, NoSpace, Unavailable
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL_WORDS = ("No space left on device", "Disk quota exceeded")
+"""The manager's modules hide the number in a sentence."""
 _REFUSED = {errno.EACCES, errno.EPERM}
 _SILENT = {errno.ETIMEDOUT, errno.EAGAIN, errno.EHOSTUNREACH, errno.ECONNREFUSED, errno.ENOTCONN}
 
@@ -25,7 +27,7 @@ def failure(what: str, number: int, words: str = "") -> KedgeError:
     """
     number = abs(number)
     said = words.strip() or os.strerror(number)
-    if number in _FULL:
+    if number in _FULL or any(words in said for words in _FULL_WORDS):
         return NoSpace(f"{what}: the cluster is full or a quota is reached ({said})")
     if number == errno.ENOENT:
         return Absent(f"{what}: {said}")

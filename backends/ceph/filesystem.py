@@ -10,22 +10,21 @@ taking a user's right away and evicting him is the fence.
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from backends.base import Attachment, Volume
-from backends.ceph import commands
-from backends.ceph.ceph_fuse import CephFuse
+from backends.ceph.clients import SubvolumeClients
 from backends.ceph.commands import Subvolume
 from backends.ceph.failures import Absent
 from backends.ceph.fencing import Fence
+from backends.ceph.filesystem_snapshots import FilesystemSnapshots
 from backends.ceph.layout import ROOT, Place
 from backends.ceph.options import CephOptions
 from backends.ceph.sessions import Session
-from backends.errors import Damaged, Unavailable
+from backends.errors import Damaged, KedgeError, Unavailable
 from backends.host import files, mounts
 from backends.host.mountinfo import Mount
 from backends.options import Size
@@ -33,7 +32,6 @@ from backends.tree import detaching
 
 _FLUSH_SECONDS = 10.0
 _TENANT = "kedge"
-_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
 
 @dataclass(frozen=True)
@@ -43,12 +41,18 @@ class FilesystemLayout:
     fresh: ClassVar[bool] = True
 
     place: Place
-    client: CephFuse
+    client: SubvolumeClients
+
+    @property
+    def snapshots(self) -> FilesystemSnapshots:
+        return FilesystemSnapshots(
+            self.place, self._subvolume, self._borrowed, self.client.fuse, self._keyring
+        )
 
     def make(self, volume: Volume[CephOptions]) -> None:
-        options = volume.options
+        options, origin = volume.options, self.place.origin(volume)
         wanted: dict[str, Any] = dict(self._subvolume(volume.uuid))
-        quota = {"size": int(options.size)} if options.size else {}
+        quota = {"size": int(options.size)} if options.size and not origin else {}
         wanted |= {"mode": "755", "namespace_isolated": True, **quota}
         try:
             self.place.cluster.mgr("fs subvolume create", **wanted)
@@ -56,9 +60,11 @@ class FilesystemLayout:
             group = {"vol_name": wanted["vol_name"], "group_name": wanted["group_name"]}
             self.place.cluster.mgr("fs subvolumegroup create", **group)
             self.place.cluster.mgr("fs subvolume create", **wanted)
-        with self.place.locked(volume.uuid):
-            _furnish(self._reach(volume.uuid, 0), options)
-            self._let_go(volume.name, volume.uuid)
+        with self._borrowed(volume, 0) as root:
+            if origin is None:
+                _furnish(root, options)
+            elif not (root / "data").is_dir():
+                self.snapshots.copy(*origin, volume, root)
 
     def delete(self, volume: Volume[CephOptions]) -> None:
         wanted = self._subvolume(volume.uuid)
@@ -67,7 +73,12 @@ class FilesystemLayout:
             self.client.kill(volume.uuid)
         with contextlib.suppress(Absent):
             self.shut_out(volume.uuid, self.clients(volume.uuid))
+            for user in self._users(volume.uuid, "r"):  # a copy that was cut off
+                Fence(self.place.cluster).forget(user, **wanted)
+            for snapshot in self.snapshots.all(volume):
+                self.place.cluster.mgr("fs subvolume snapshot rm", snap_name=snapshot, **wanted)
             self.place.cluster.mgr("fs subvolume rm", **wanted)
+        self.snapshots.forget(volume.uuid)
         self.place.sessions.forget(volume.uuid)
 
     def where(self, volume: Volume[CephOptions]) -> str:
@@ -78,7 +89,9 @@ class FilesystemLayout:
         self, volume: Volume[CephOptions], target: Path, *, read_only: bool, epoch: int
     ) -> None:
         with self.place.locked(volume.uuid):
-            data = self._reach(volume.uuid, epoch) / "data"
+            root = self._reach(volume.uuid, epoch)
+            self.snapshots.finish(volume, root)
+            data = root / "data"
             if not data.is_dir():
                 self._let_go(volume.name, volume.uuid)
                 raise Damaged(
@@ -90,16 +103,13 @@ class FilesystemLayout:
                 self.place.staging.make_read_only(target)
 
     def owner(self, mount: Mount) -> tuple[str, bool] | None:
-        prefix = commands.mark(self.place.profile, "")
-        if mount.root != ROOT or not mount.source.startswith(prefix):
+        if mount.root != ROOT:
             return None
-        uuid = mount.source.removeprefix(prefix)
-        if not self.client.serves(mount, uuid):
-            return None
-        return uuid, self.client.healthy(uuid)
+        uuid = self.client.shown(mount, self.place.profile)
+        return (uuid, self.client.healthy(uuid)) if uuid else None
 
     def carrier(self) -> str:
-        return "ceph-fuse"
+        return self.client.chosen()
 
     def release(self, attachment: Attachment) -> None:
         uuid = attachment.uuid
@@ -146,7 +156,7 @@ class FilesystemLayout:
         with it."""
         if (reached := self.client.reached(uuid)) is not None and self.place.own(uuid):
             return reached
-        user = f"kedge.{uuid}.{epoch}.{_UNSAFE.sub('_', self.place.node)}"
+        user = f"kedge.{uuid}.{epoch}.{self.place.user_part}"
         try:
             wanted = self._subvolume(uuid)
             key = self.place.cluster.mgr(
@@ -167,6 +177,19 @@ class FilesystemLayout:
             self.client.unmount(uuid)
             raise
         return self.client.mountpoint(uuid)
+
+    @contextlib.contextmanager
+    def _borrowed(self, volume: Volume[CephOptions], epoch: int) -> Iterator[Path]:
+        """The subvolume's root on this node for the block; nobody here has it attached."""
+        with self.place.locked(volume.uuid):
+            root = self._reach(volume.uuid, epoch)
+            try:
+                yield root
+            except BaseException:
+                with contextlib.suppress(KedgeError):
+                    self._let_go(volume.name, volume.uuid)
+                raise
+            self._let_go(volume.name, volume.uuid)
 
     def _let_go(self, name: str, uuid: str) -> None:
         """Wait until this node's client has written everything and is gone; strike it out."""
@@ -191,18 +214,18 @@ class FilesystemLayout:
         finally:
             path.unlink()
 
-    def _users(self, uuid: str) -> list[str]:
-        """Who may use the subvolume; nobody when there is none."""
+    def _users(self, uuid: str, level: str = "rw") -> list[str]:
+        """Who may write the subvolume, or read it only; nobody when there is none."""
         try:
             listed = self.place.cluster.mgr("fs subvolume authorized_list", **self._subvolume(uuid))
         except Absent:
             return []
-        return [user for entry in listed for user in entry]
+        return [user for entry in listed for user, may in entry.items() if may == level]
 
     def _node(self, user: str) -> str:
         """Whose user it is; our own by our name as it was given."""
         node = user.split(".", 3)[-1]
-        return self.place.node if node == _UNSAFE.sub("_", self.place.node) else node
+        return self.place.node if node == self.place.user_part else node
 
     def _subvolume(self, uuid: str) -> dict[str, str]:
         settings = self.place.settings

@@ -1,15 +1,18 @@
 """What `kedge doctor` says about a profile of `ceph`."""
 
-from collections.abc import Iterator, Sequence
+import enum
+from collections.abc import Callable, Iterator, Sequence
 
 from backends.base import Finding, Level
 from backends.catalog import Catalog
+from backends.ceph.clients import present
 from backends.ceph.cluster import Cluster
 from backends.ceph.mounted import Mounted
-from backends.ceph.options import CephOptions
-from backends.errors import KedgeError
+from backends.ceph.options import CephOptions, CephSettings, Layout
+from backends.errors import HostError, KedgeError
 
 _FULL = 0.85
+_FULL_CHECKS = {"OSD_FULL", "POOL_FULL"}
 _LEVELS = {"HEALTH_OK": Level.OK, "HEALTH_WARN": Level.WARNING}
 
 
@@ -21,6 +24,7 @@ def of(cluster: Cluster, catalog: Catalog[CephOptions], mounted: Mounted) -> Seq
         return [
             Finding(Level.OK, subject, f"reached as client.{settings.client}"),
             *_health(cluster, subject),
+            *_carriers(settings),
             *_pool(cluster),
             *_filesystem(cluster),
             *_damaged(catalog),
@@ -33,9 +37,27 @@ def of(cluster: Cluster, catalog: Catalog[CephOptions], mounted: Mounted) -> Seq
 def _health(cluster: Cluster, subject: str) -> Iterator[Finding]:
     answer = cluster.mon("health")
     found = ", ".join(check["summary"]["message"] for check in answer["checks"].values())
+    if full := _FULL_CHECKS & set(answer["checks"]):
+        detail = f"full ({', '.join(sorted(full))}): writers wait or fail until there is room"
+        advice = "add storage, raise the quota or delete something; nothing has to be restarted"
+        yield Finding(Level.ERROR, subject, detail, advice)
     level = _LEVELS.get(answer["status"], Level.ERROR)
     advice = "" if level is Level.OK else "`ceph health detail` says more"
     yield Finding(level, subject, f"{answer['status']}{': ' if found else ''}{found}", advice)
+
+
+def _carriers(settings: CephSettings) -> Iterator[Finding]:
+    """What carries the data on this node, of the layouts that the profile can have."""
+    here = present()
+    layouts: list[tuple[Layout, Callable[[CephSettings], enum.Enum]]]
+    layouts = [(Layout.DISK, here.disk)]
+    layouts += [(Layout.FILESYSTEM, here.filesystem)] if settings.fs is not None else []
+    for layout, choice in layouts:
+        subject = f"client for layout={layout.value}"
+        try:
+            yield Finding(Level.OK, subject, str(choice(settings).value))
+        except HostError as error:
+            yield Finding(Level.ERROR, subject, str(error))
 
 
 def _pool(cluster: Cluster) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from backends.errors import KedgeError
 from backends.host.waiting import wait_until
 
 _GROWING = "kedge.growing"
+_RESTORING = "kedge.restoring"
 _BUSY_SECONDS = 5.0
 _PASSING = {errno.EBUSY, errno.ESTALE}
 """Somebody else has it open, or deletes it just now."""
@@ -42,8 +43,8 @@ class Images:
             bindings.rbd().RBD().rename(pool, old, new)
 
     def remove(self, name: str) -> None:
-        """Delete an image. Gone: does nothing. Unavailable while a client has it open; one that
-        was shut out a moment ago is waited for."""
+        """Delete an image without snapshots. Gone: does nothing. Unavailable while a client has it
+        open; one that was shut out a moment ago is waited for."""
         failure: list[KedgeError] = []
         if not wait_until(lambda: self._removed(name, failure), _BUSY_SECONDS):
             raise failure[-1]
@@ -92,6 +93,54 @@ class Images:
             sys.audit("kedge.ceph", f"mark image {name}")
             image.metadata_remove(_GROWING)
 
+    def snapshots(self, name: str) -> dict[str, int | None]:
+        """Its snapshots, and how large it was then."""
+        with self._opened(name) as image:
+            return {str(one["name"]): int(one["size"]) for one in image.list_snaps()}
+
+    def take_snapshot(self, name: str, snapshot: str) -> None:
+        """Keep what it holds now. Returns when every client that has it open knows."""
+        with self._opened(name, read_only=False) as image:
+            sys.audit("kedge.ceph", f"take snapshot of image {name}")
+            image.create_snap(snapshot)
+
+    def remove_snapshot(self, name: str, snapshot: str) -> None:
+        """Take a snapshot away. Not there: does nothing."""
+        with self._opened(name, read_only=False) as image:
+            sys.audit("kedge.ceph", f"remove snapshot of image {name}")
+            with contextlib.suppress(Absent), explained(f"remove snapshot {snapshot} of {name}"):
+                image.remove_snap(snapshot)
+
+    def copy(self, name: str, snapshot: str, new: str) -> None:
+        """Make another image of what a snapshot holds, which needs it no longer. An unfinished
+        `new` may be left."""
+        with self.cluster.pool() as pool, self._opened(name, snapshot=snapshot) as image:
+            sys.audit("kedge.ceph", f"copy image {name}")
+            image.copy(pool, new, features=bindings.rbd().RBD_FEATURE_LAYERING)
+        with self._opened(new, read_only=False) as image:
+            for key, _ in list(image.metadata_list()):
+                image.metadata_remove(key)
+
+    def roll_back(self, name: str, snapshot: str) -> None:
+        """Make it hold what the snapshot holds; nobody has it open. Cut off in the middle it holds
+        something of both, and `restoring` says so until this is done again."""
+        with self._opened(name, read_only=False) as image:
+            sys.audit("kedge.ceph", f"begin to roll back image {name}")
+            image.metadata_set(_RESTORING, snapshot)
+            image.metadata_set(_GROWING, "1")  # its file system may have been smaller then
+            size = image.size()
+            sys.audit("kedge.ceph", f"roll back image {name}")
+            image.rollback_to_snap(snapshot)
+            if image.size() < size:
+                image.resize(size)
+            sys.audit("kedge.ceph", f"end to roll back image {name}")
+            image.metadata_remove(_RESTORING)
+
+    def restoring(self, name: str) -> str | None:
+        """The snapshot that it is being rolled back to; it may be used when that is done."""
+        with self._opened(name) as image:
+            return dict(image.metadata_list()).get(_RESTORING)
+
     def watchers(self, name: str) -> set[str]:
         """The addresses of the clients that have it open."""
         with self._opened(name) as image:
@@ -106,11 +155,13 @@ class Images:
                     image.break_lock(client, cookie)
 
     @contextlib.contextmanager
-    def _opened(self, name: str, *, read_only: bool = True) -> Iterator[Any]:
+    def _opened(
+        self, name: str, *, read_only: bool = True, snapshot: str | None = None
+    ) -> Iterator[Any]:
         """Read-only, so that we are no watcher ourselves."""
         with (
             self.cluster.pool() as pool,
             explained(f"open image {name}"),
-            bindings.rbd().Image(pool, name, read_only=read_only) as image,
+            bindings.rbd().Image(pool, name, snapshot, read_only=read_only) as image,
         ):
             yield image

@@ -1,7 +1,8 @@
 """What both layouts do for one volume, and what of it they share."""
 
+import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +12,20 @@ from backends.base import Attachment, Volume
 from backends.ceph.cluster import Cluster
 from backends.ceph.options import CephOptions, CephSettings
 from backends.ceph.sessions import Session, Sessions
+from backends.errors import Invalid
 from backends.host import files
 from backends.host.locks import locked
 from backends.host.mountinfo import Mount
 from backends.options import Size
+from backends.records import Records
+from backends.snapshots import Snapshot
 from backends.tree.staging import Staging
 
 ROOT = "/data"
 """What mountinfo shows as the root of every volume's mount: the file system's own root is never
 handed out, so that `lost+found` and snapshots are nobody's data."""
 _LOCK_SECONDS = 20.0
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
 
 @dataclass(frozen=True)
@@ -29,16 +34,24 @@ class Place:
 
     settings: CephSettings
     cluster: Cluster
+    records: Records
     sessions: Sessions
     staging: Staging
     state: Path
     node: str
     profile: str
+    get: Callable[[str], Volume[CephOptions]]
+    """Reads a volume of the profile. NotFound."""
 
     @property
     def mark(self) -> str:
         """Eight letters that tell this profile's devices from those of others on the machine."""
         return f"{zlib.crc32(f'{self.profile} {self.state}'.encode()):08x}"
+
+    @property
+    def user_part(self) -> str:
+        """This node's part in the names of users."""
+        return _UNSAFE.sub("_", self.node)
 
     def directory(self, name: str) -> Path:
         """A directory of this profile that is made when it is missing; secret."""
@@ -54,12 +67,49 @@ class Place:
         """What this node has written down for the volume."""
         return [one for one in self.sessions.of(uuid) if one.node == self.node]
 
+    def origin(self, volume: Volume[CephOptions]) -> tuple[Volume[CephOptions], str] | None:
+        """Which volume's snapshot a new volume is a copy of, and the snapshot's name; None: it
+        begins empty. NotFound; Invalid, with what does not fit."""
+        wanted = volume.options.from_
+        if wanted is None:
+            return None
+        source = self.get(wanted.volume)
+        for option in ("layout", "fs"):
+            if getattr(source.options, option) is not getattr(volume.options, option):
+                raise Invalid(
+                    f"volume {volume.name} can only have the {option} of {wanted.volume}, from "
+                    f"which it is made; leave {option} out"
+                )
+        return source, wanted.snapshot
+
+
+class LayoutSnapshots(Protocol):
+    """See `backends.snapshots.Snapshots`; the callers have shut out whoever has no right."""
+
+    def create(
+        self, volume: Volume[CephOptions], name: str, created: str, attachment: Attachment | None
+    ) -> None:
+        """Take one."""
+
+    def all(self, volume: Volume[CephOptions]) -> dict[str, Snapshot]:
+        """Those there are, by their names in the cluster, oldest first."""
+
+    def remove(self, volume: Volume[CephOptions], name: str) -> None:
+        """Take one away."""
+
+    def restore(self, volume: Volume[CephOptions], name: str, epoch: int) -> None:
+        """Go back to one, under the claim of this epoch (0: none)."""
+
 
 class Layout(Protocol):
     """See also `backends.catalog.Data`."""
 
     fresh: ClassVar[bool]
     """Whether a fresh mount can cover a dead one; else the dead one has to go first."""
+
+    @property
+    def snapshots(self) -> LayoutSnapshots:
+        """What it does with snapshots."""
 
     def make(self, volume: Volume[CephOptions]) -> None:
         """Make the data, durable on return. There already: left untouched."""

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backends.base import Access, ProfileSettings, VolumeOptions
+from backends.base import Access, ProfileSettings
 from backends.host.filesystems import FileSystem, driver_of
 from backends.options import Size, option
+from backends.snapshots import SnapshotOptions
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+_INHERITED = ("layout", "size", "fs")
 _MONITORS = re.compile(r"[A-Za-z0-9_.:,/\[\]-]{1,1000}")
 
 
@@ -19,6 +21,23 @@ class Layout(enum.Enum):
 
     FILESYSTEM = "filesystem"
     DISK = "disk"
+
+
+class FilesystemClient(enum.Enum):
+    """What mounts subvolumes."""
+
+    AUTO = "auto"
+    KERNEL = "kernel"
+    FUSE = "ceph-fuse"
+
+
+class DiskClient(enum.Enum):
+    """What makes an image a device."""
+
+    AUTO = "auto"
+    KERNEL = "kernel"
+    NBD = "rbd-nbd"
+    FUSE = "rbd-fuse"
 
 
 @dataclass(frozen=True)
@@ -36,6 +55,12 @@ class CephSettings(ProfileSettings):
     group: str = option("kedge", help="subvolume group in the CephFS")
     timeout: float = option(10.0, help="how long to wait for the cluster's answer")
     layout: Layout = option(Layout.FILESYSTEM, help="layout of volumes that do not ask for one")
+    filesystem_client: FilesystemClient = option(
+        FilesystemClient.AUTO, help="what mounts subvolumes; auto: the kernel where it can"
+    )
+    disk_client: DiskClient = option(
+        DiskClient.AUTO, help="what makes an image a device; auto: the kernel where it can"
+    )
 
     def problems(self) -> Iterable[str]:
         """Rules over several settings. All these words become arguments of programs."""
@@ -55,7 +80,7 @@ class CephSettings(ProfileSettings):
 
 
 @dataclass(frozen=True)
-class CephOptions(VolumeOptions):
+class CephOptions(SnapshotOptions):
     """Options of a volume of `ceph`. What is left out is filled in by `settled`."""
 
     layout: Layout | None = option(
@@ -71,6 +96,11 @@ class CephOptions(VolumeOptions):
         layout = self.layout or settings.layout
         fs = self.fs or (FileSystem.EXT4 if layout is Layout.DISK else None)
         return replace(self, layout=layout, fs=fs)
+
+    def inherited(self, source: "CephOptions") -> "CephOptions":
+        """The same options with what was left out as it is in the volume they are made from."""
+        wanted = {name: getattr(self, name) or getattr(source, name) for name in _INHERITED}
+        return replace(self, **wanted)
 
     def complaints(self, settings: CephSettings) -> Iterable[str]:
         """What is wrong with settled options in this profile."""

@@ -46,7 +46,7 @@ class RbdFuse:
 
     def file(self, image: str, uuid: str) -> Path | None:
         """Where the image is served now."""
-        if self.alive(uuid) and self._mounted(uuid):
+        if self.alive(uuid) and self.mounted(uuid):
             return self.mountpoint(uuid) / image
         return None
 
@@ -59,7 +59,7 @@ class RbdFuse:
         has flushed them. A server that does not leave by itself is one that the cluster does not
         answer, and unmounting first would wait for it: it is ended."""
         mountpoint = self.mountpoint(uuid)
-        if not self._mounted(uuid) and not self.alive(uuid):
+        if not self.mounted(uuid) and not self.alive(uuid):
             targets.clear(mountpoint)
             return
         self._unmount(mountpoint)
@@ -82,11 +82,14 @@ class RbdFuse:
                     return
                 raise
 
-    def _mounted(self, uuid: str) -> bool:
+    def mounted(self, uuid: str) -> bool:
+        """Whether anything is mounted where the image would be a file."""
         return mountinfo.top(mountinfo.read(), str(self.mountpoint(uuid))) is not None
 
     def mountpoint(self, uuid: str) -> Path:
-        """Where the volume's image is a file, or would be."""
-        directory = self.place.state / "images"
+        """Where the volume's image is a file, or would be. The node's name is part of it: the
+        kernel shows the loop devices of every container on the machine, each with the path of
+        its file as that container spells it, and two of them may be nodes of one cluster."""
+        directory = self.place.state / "images" / self.place.node
         files.make_directory(directory, 0o700)
         return Path(os.path.realpath(directory)) / uuid

@@ -18,6 +18,7 @@ from backends.errors import Busy, Conflict, Damaged, Fenced
 from backends.records import Record, Records
 
 FORMAT = 1
+_KIND = "sessions"
 _TRIES = 20
 
 
@@ -43,10 +44,22 @@ class Sessions:
 
     def __init__(self, records: Records) -> None:
         self._records = records
+        self._seen: dict[str, tuple[str, list[Session]]] = {}
 
     def of(self, uuid: str) -> list[Session]:
         """Every client that was not struck out."""
         return list(_decode(self._records.get(_key(uuid))).clients)
+
+    def all(self) -> dict[str, list[Session]]:
+        """The clients of every volume that has any, by uuid. Reads what has changed only."""
+        seen = {}
+        for key, stamp in self._records.stamps(_KIND).items():
+            known = self._seen.get(key)
+            if known is None or known[0] != stamp:
+                known = stamp, self.of(key.partition("/")[2])
+            seen[key] = known
+        self._seen = seen
+        return {key.partition("/")[2]: found for key, (_, found) in seen.items() if found}
 
     def take(self, uuid: str, epoch: int) -> None:
         """From now on no claim before `epoch` adds a client or shuts one out. Fenced when a later
@@ -100,7 +113,7 @@ class Sessions:
 
 
 def _key(uuid: str) -> str:
-    return f"sessions/{uuid}"
+    return f"{_KIND}/{uuid}"
 
 
 def _encode(book: _Book) -> bytes:

@@ -16,6 +16,7 @@ MS_BIND = 4096
 MS_PRIVATE = 1 << 18
 MS_SHARED = 1 << 20
 MS_RELATIME = 1 << 21
+MNT_FORCE = 1
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 
@@ -75,10 +76,12 @@ def make_shared(target: Path) -> None:
     _mount(None, target, None, MS_SHARED, "")
 
 
-def unmount(target: Path, *, lazily: bool = False) -> None:
+def unmount(target: Path, *, lazily: bool = False, forced: bool = False) -> None:
     """Take the topmost mount off `target`. Raises OSError: EBUSY while a process of this mount
-    namespace has files of it open (unless `lazily`), EINVAL when nothing is mounted there."""
+    namespace has files of it open (unless `lazily`), EINVAL when nothing is mounted there.
+    `forced`: a network file system fails whatever waits for its server, and all that follows."""
     sys.audit("kedge.unmount", str(target), lazily)
-    if _libc.umount2(_encoded(target), UMOUNT_NOFOLLOW | (MNT_DETACH if lazily else 0)):
+    flags = (MNT_DETACH if lazily else 0) | (MNT_FORCE if forced else 0)
+    if _libc.umount2(_encoded(target), UMOUNT_NOFOLLOW | flags):
         number = ctypes.get_errno()
         raise OSError(number, f"umount: {os.strerror(number)}", str(target))

@@ -1,6 +1,7 @@
 """Running programs: mkfs, fsck and grow, where the kernel has no call for it."""
 
 import contextlib
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,9 +17,15 @@ _PACKAGES = {
     "resize2fs": "e2fsprogs",
     "mkfs.xfs": "xfsprogs",
     "xfs_repair": "xfsprogs",
+    "rbd": "ceph-common",
     "glusterfs": "glusterfs-client",
     "gluster": "glusterfs-cli",
 }
+
+
+def installed(name: str) -> bool:
+    """Whether `run` would find the program."""
+    return shutil.which(name, path=_ENVIRONMENT["PATH"]) is not None
 
 
 def run(

@@ -11,14 +11,7 @@ import pytest
 from backends.base import Context
 from backends.ceph import CephBackend
 from backends.ceph.options import CephSettings, Layout
-from tests.lab.ceph import Ceph
-
-CAPABILITIES = {
-    "mon": "profile rbd, allow r",
-    "osd": "profile rbd pool=kedge",
-    "mgr": "allow module volumes rw",
-}
-"""As in docs/ceph.md."""
+from tests.lab.ceph import CAPABILITIES, Ceph
 
 Node = Callable[..., CephBackend]
 

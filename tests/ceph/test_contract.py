@@ -1,7 +1,8 @@
 """Both layouts against the contract of every backend.
 
 A verb is cut off at its first two steps and then at every `stride`th: each cut costs a second or
-two of a real cluster.
+two of a real cluster. Where the dead process had the image open, its watch lives on for 30 s, which
+nobody who has a claim waits for; two such deaths are left out here.
 """
 
 import os
@@ -16,6 +17,7 @@ from backends.testing.backend import (
     BackendContract,
     EverywhereContract,
     ResizeContract,
+    SnapshotContract,
     TrashContract,
 )
 from backends.testing.backend.world import AnyBackend
@@ -28,7 +30,7 @@ pytestmark = pytest.mark.lab
 class CephWorld(BackendContract, TrashContract, EverywhereContract):
     """A profile on an empty pool for each test."""
 
-    stride: ClassVar[int] = 20
+    stride: ClassVar[int] = 40
 
     @pytest.fixture
     def backend(self, node: Node, monkeypatch: pytest.MonkeyPatch) -> CephBackend:
@@ -49,17 +51,24 @@ class CephWorld(BackendContract, TrashContract, EverywhereContract):
         return [point for point in mounts if os.path.basename(point) not in attached]
 
 
-class TestFilesystem(CephWorld, ResizeContract):
+class TestFilesystem(CephWorld, ResizeContract, SnapshotContract):
     """A subvolume with a quota."""
 
     options: ClassVar[Mapping[str, str]] = {"layout": "filesystem", "size": "64M"}
     grown: ClassVar[str] = "1G"
+    unfit: ClassVar[Mapping[str, str]] = {"size": "48M"}
 
 
-class TestExt4(CephWorld, ResizeContract):
+class Ext4(CephWorld, ResizeContract, SnapshotContract):
     """An image with ext4."""
-
-    stride: ClassVar[int] = 25
 
     options: ClassVar[Mapping[str, str]] = {"layout": "disk", "size": "64M"}
     grown: ClassVar[str] = "1G"
+    unfit: ClassVar[Mapping[str, str]] = {"size": "48M"}
+
+
+class TestExt4(Ext4):
+    """Without the deaths that take half a minute each."""
+
+    test_a_death_while_taking_one = None  # type: ignore[assignment]
+    test_a_death_while_removing_one = None  # type: ignore[assignment]

@@ -17,9 +17,9 @@ from backends.ceph import CephBackend, bindings
 from backends.ceph.options import CephOptions, CephSettings, Layout
 from backends.errors import Damaged, InvalidOptions, KedgeError, Unavailable
 from backends.options import Size
-from tests.ceph.conftest import CAPABILITIES, Node
+from tests.ceph.conftest import Node
 from tests.ceph.test_fencing import LAYOUTS, Writer, attach, make
-from tests.lab.ceph import Ceph
+from tests.lab.ceph import CAPABILITIES, Ceph
 
 pytestmark = pytest.mark.lab
 

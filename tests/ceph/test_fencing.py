@@ -26,9 +26,11 @@ pytestmark = pytest.mark.lab
 LAYOUTS = pytest.mark.parametrize("layout", list(Layout), ids=lambda layout: layout.value)
 
 
-def make(backend: CephBackend, layout: Layout, size: int = 64 * 2**20) -> Volume[CephOptions]:
+def make(
+    backend: CephBackend, layout: Layout, size: int = 64 * 2**20, name: str = "db"
+) -> Volume[CephOptions]:
     options = CephOptions(layout=layout, size=Size(size))
-    return backend.create(Spec("db", options, str(uuid.uuid4()), "2026-02-03T04:05:06Z"))
+    return backend.create(Spec(name, options, str(uuid.uuid4()), "2026-02-03T04:05:06Z"))
 
 
 def claim(backend: CephBackend, volume: Volume[CephOptions], epoch: int) -> Claim:

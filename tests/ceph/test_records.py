@@ -1,5 +1,8 @@
 """Records on RADOS against their contract."""
 
+import gc
+from collections.abc import Iterator
+
 import pytest
 
 from backends.ambient import new_id
@@ -8,6 +11,7 @@ from backends.ceph.options import CephSettings
 from backends.ceph.records import RadosRecords
 from backends.errors import Conflict, Damaged
 from backends.records import Records
+from backends.testing.claims import ClaimsContract
 from backends.testing.records import RecordsContract
 
 pytestmark = pytest.mark.lab
@@ -18,6 +22,19 @@ class TestRadosRecords(RecordsContract):
     def records(self, settings: CephSettings) -> Records:
         self.settings = settings
         return RadosRecords(Cluster(settings), new_id)
+
+    def reopen(self, records: Records) -> Records:
+        return RadosRecords(Cluster(self.settings), new_id)
+
+
+class TestRadosClaims(ClaimsContract):
+    """Claims and leases over them."""
+
+    @pytest.fixture
+    def records(self, settings: CephSettings) -> Iterator[Records]:
+        self.settings = settings
+        yield RadosRecords(Cluster(settings), new_id)
+        gc.collect()  # a connection ends with its last user
 
     def reopen(self, records: Records) -> Records:
         return RadosRecords(Cluster(self.settings), new_id)

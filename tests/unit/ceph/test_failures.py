@@ -28,3 +28,8 @@ def test_every_number_has_a_meaning(number: int, kind: type[KedgeError]) -> None
         assert type(made) is kind
         assert "do it" in made.message
         assert not isinstance(made, NotFound), "Docker would forget the volume"
+
+
+def test_the_mgr_hides_a_full_cluster_in_a_sentence() -> None:
+    words = "exception in subvolume metadata: No space left on device"
+    assert type(failure("make it", errno.EINVAL, words)) is NoSpace

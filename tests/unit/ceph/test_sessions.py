@@ -45,3 +45,14 @@ def test_what_cannot_be_read_is_damaged(text: bytes) -> None:
     records.put("sessions/u", text, expected=None)
     with pytest.raises(Damaged, match="sessions/u"):
         Sessions(records).of("u")
+
+
+def test_all_are_listed_and_only_what_changed_is_read() -> None:
+    records = MemoryRecords()
+    sessions = Sessions(records)
+    assert sessions.all() == {}
+    sessions.add("u", ONE)
+    sessions.add("v", TWO)
+    assert sessions.all() == {"u": [ONE], "v": [TWO]}
+    sessions.drop("u", [ONE])
+    assert sessions.all() == {"v": [TWO]}

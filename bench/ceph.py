@@ -1,0 +1,274 @@
+"""What kedge costs on Ceph: fio and sysbench beside mounts made by hand, on a cluster of its own.
+
+A cluster of one OSD (bluestore) on this machine. Four places in turns, so that a busy machine is
+busy for all of them: a subvolume by `ceph-fuse` by hand, a kedge volume of layout `filesystem`, an
+image by `rbd-fuse` and a loop device by hand (with direct I/O, and without librbd's cache, as kedge
+makes it), a kedge volume of layout `disk`. A fifth, only for comparison: the image by hand with the
+cache, which loses what it has confirmed when it is shut out (docs/decisions/0008).
+
+The ratio is the median of the ratios of single rounds. Then, at the seam (so without waiting for
+any lease): the time to attach, to move (detach here, attach there), and to take over from a node
+that still writes.
+Run as root: python -m bench.ceph [--rounds 4] [--seconds 3] [--sysbench 1] [--out FILE]
+FILE.txt and FILE.json get the results, FILE.png the plot.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends.base import Context, Spec, Volume
+from backends.ceph import CephBackend
+from backends.ceph.options import CephOptions, CephSettings, Layout
+from backends.claims import Claim
+from backends.host import servers
+from backends.options import Size
+from bench.data_path import JOBS, fio
+from bench.machine import described
+from bench.mariadb import transactions_per_second
+from tests.lab.ceph import CAPABILITIES, Ceph
+
+SIZE = 3 * 2**30
+PAIRS = {"kedge filesystem": "ceph-fuse by hand", "kedge disk": "rbd-fuse by hand"}
+CACHED = "rbd-fuse by hand, cache"
+SHORT = {"1M write, one fsync MiB/s": ["--size=64M"]}
+"""Without a cache 256 MiB would take a quarter of a minute."""
+Found = dict[str, dict[str, list[float]]]
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The cluster, a directory to mount below, and kedge's key."""
+
+    cluster: Ceph
+    home: Path
+    keyring: Path
+
+    def backend(self, node: str) -> CephBackend:
+        """A node of its own."""
+        place = self.home / node
+        settings = CephSettings(keyring=self.keyring, conf=self.cluster.conf, fs=self.cluster.fs)
+        return CephBackend(settings, Context("ceph", node, place / "mounts", place / "state"))
+
+
+def made(backend: CephBackend, name: str, layout: Layout) -> Volume[CephOptions]:
+    """A new volume."""
+    options = CephOptions(layout=layout, size=Size(SIZE))
+    return backend.create(Spec(name, options, str(uuid.uuid4()), "2026-01-01T00:00:00Z"))
+
+
+@contextmanager
+def lab() -> Iterator[Lab]:
+    """A cluster for the block."""
+    cluster = Ceph()
+    try:
+        cluster.start()
+        home = cluster.root / "tmp/bench"
+        home.mkdir()
+        yield Lab(cluster, home, cluster.key("kedge", **CAPABILITIES))
+    finally:
+        cluster.close()
+
+
+@contextmanager
+def places(lab: Lab) -> Iterator[dict[str, Path]]:
+    """The directories to compare."""
+    with ExitStack() as stack:
+        yield {
+            "ceph-fuse by hand": stack.enter_context(_subvolume_by_hand(lab)),
+            "kedge filesystem": stack.enter_context(_by_kedge(lab, Layout.FILESYSTEM)),
+            "rbd-fuse by hand": stack.enter_context(_image_by_hand(lab, "plain", cached=False)),
+            "kedge disk": stack.enter_context(_by_kedge(lab, Layout.DISK)),
+            CACHED: stack.enter_context(_image_by_hand(lab, "cached", cached=True)),
+        }
+
+
+@contextmanager
+def _by_kedge(lab: Lab, layout: Layout) -> Iterator[Path]:
+    backend = lab.backend("bench")
+    volume = made(backend, layout.value, layout)
+    attachment = backend.attach(volume, backend.context.mounts / volume.name, claim=None)
+    try:
+        yield attachment.target
+    finally:
+        backend.detach(attachment)
+        backend.remove(volume)
+
+
+@contextmanager
+def _subvolume_by_hand(lab: Lab) -> Iterator[Path]:
+    point, named = lab.home / "subvolume", {"vol_name": lab.cluster.fs, "sub_name": "by-hand"}
+    point.mkdir()
+    lab.cluster.mgr("fs subvolume create", size=SIZE, **named)
+    path = lab.cluster.mgr("fs subvolume getpath", **named)
+    admin = ["-c", str(lab.cluster.conf), "-n", "client.admin"]
+    _run("ceph-fuse", *admin, "--client_fs", lab.cluster.fs, "-r", path, str(point))
+    try:
+        (point / "data").mkdir()
+        yield point / "data"
+    finally:
+        _run("umount", str(point))
+        servers.ended("ceph-fuse", point, 30)
+
+
+@contextmanager
+def _image_by_hand(lab: Lab, name: str, *, cached: bool) -> Iterator[Path]:
+    images, point = lab.home / f"images-{name}", lab.home / name
+    images.mkdir()
+    point.mkdir()
+    conf, pool = str(lab.cluster.conf), lab.cluster.pool
+    _run("rbd", "-c", conf, "create", "--image-feature", "layering", f"-s{SIZE}B", f"{pool}/{name}")
+    cache = {} if cached else {"CEPH_ARGS": "--rbd_cache=false"}
+    _run("rbd-fuse", "-c", conf, "-p", pool, "-r", name, str(images), **cache)
+    device = _run("losetup", "-f", "--show", "--direct-io=on", str(images / name)).strip()
+    _run("mkfs.ext4", "-q", "-E", "nodiscard", device)
+    _run("mount", device, str(point))
+    try:
+        (point / "data").mkdir()
+        yield point / "data"
+    finally:
+        _run("umount", str(point))
+        _run("losetup", "-d", device)
+        _run("umount", str(images))
+        servers.ended("rbd-fuse", images, 30)
+
+
+def _run(*argv: str, **environment: str) -> str:
+    done = subprocess.run(
+        argv, check=True, capture_output=True, text=True, env={**os.environ, **environment}
+    )
+    return done.stdout
+
+
+def data_path(lab: Lab, rounds: int, seconds: int, sysbench: int) -> Found:
+    """job -> place -> what each round gave."""
+    found: Found = {name: {} for name in JOBS}
+    with places(lab) as where:
+        for _ in range(rounds):
+            for name, options in JOBS.items():
+                for label, place in where.items():
+                    value = fio(place, [*options, *SHORT.get(name, [])], seconds)
+                    found[name].setdefault(label, []).append(value)
+        for _ in range(sysbench):
+            for label, place in where.items():
+                if label != CACHED:
+                    value = transactions_per_second(place, 2 * seconds)
+                    by_place = found.setdefault("sysbench oltp_write_only tps", {})
+                    by_place.setdefault(label, []).append(value)
+    return found
+
+
+def moves(lab: Lab, rounds: int) -> Found:
+    """Milliseconds, per layout."""
+    names = ("attach, ms", "move, ms", "take over, ms")
+    found: Found = {name: {} for name in names}
+    for layout in Layout:
+        for _ in range(rounds):
+            for name, value in zip(names, _moved(lab, layout), strict=True):
+                found[name].setdefault(f"kedge {layout.value}", []).append(value)
+    return found
+
+
+def _moved(lab: Lab, layout: Layout) -> tuple[float, float, float]:
+    one, two = lab.backend("one"), lab.backend("two")
+    volume = made(one, "moved", layout)
+
+    def attached(backend: CephBackend, epoch: int) -> float:
+        begun = time.monotonic()
+        claim = Claim(volume.uuid, backend.context.node, "session", epoch)
+        backend.attach(volume, backend.context.mounts / volume.name, claim=claim)
+        return 1000 * (time.monotonic() - begun)
+
+    def detached(backend: CephBackend) -> float:
+        begun = time.monotonic()
+        for attachment in backend.attachments():
+            backend.detach(attachment)
+        return 1000 * (time.monotonic() - begun)
+
+    attach = attached(one, 1)
+    (one.context.mounts / "moved/file").write_bytes(os.urandom(2**20))
+    move = detached(one) + attached(two, 2)
+    take = attached(one, 3)
+    assert (one.context.mounts / "moved/file").stat().st_size == 2**20
+    detached(two)
+    detached(one)
+    one.remove(volume)
+    return attach, move, take
+
+
+def ratio(by_place: Mapping[str, list[float]], label: str) -> float | None:
+    """To what was made by hand: the median over the rounds."""
+    base = by_place.get(PAIRS.get(label, ""))
+    if base is None:
+        return None
+    return statistics.median(
+        ours / theirs for ours, theirs in zip(by_place[label], base, strict=True)
+    )
+
+
+def table(found: Found) -> str:
+    """Medians, and the ratios."""
+    lines = []
+    for job, by_place in found.items():
+        lines.append(job)
+        for label, values in by_place.items():
+            shown = ratio(by_place, label)
+            beside = "" if shown is None else f"   {shown:.2f} of {PAIRS[label]}"
+            lines.append(f"  {label:24} {statistics.median(values):10.1f}{beside}")
+    return "\n".join(lines)
+
+
+def plot(found: Found, file: Path) -> None:
+    """A bar for each job and layout: the ratio to what was made by hand."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    jobs = [job for job, by_place in found.items() if set(PAIRS) <= set(by_place)]
+    jobs = [job for job in jobs if set(PAIRS.values()) <= set(found[job])]
+    figure, axes = pyplot.subplots(figsize=(9, 4))
+    for number, label in enumerate(PAIRS):
+        ratios = [ratio(found[job], label) or 0.0 for job in jobs]
+        at = [index + 0.38 * number for index in range(len(jobs))]
+        axes.bar(at, ratios, width=0.36, label=f"{label} / {PAIRS[label]}")
+    axes.axhline(1.0, color="black", linewidth=0.8)
+    axes.set_xticks([index + 0.19 for index in range(len(jobs))])
+    axes.set_xticklabels([job.replace(", ", ",\n") for job in jobs], fontsize=7)
+    axes.set_ylabel("ratio (1.0: kedge adds nothing)")
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(file, dpi=110)
+
+
+def main() -> None:
+    """Print the table; write it, the figures and the plot to files with --out."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--sysbench", type=int, default=1, help="rounds; 0: none")
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    machine = described()
+    with lab() as made_lab:
+        found = data_path(made_lab, asked.rounds, asked.seconds, asked.sysbench)
+        found |= moves(made_lab, asked.rounds)
+    head = ", ".join(f"{key} {value}" for key, value in machine.items())
+    text = f"{head}\n{asked.rounds} rounds of {asked.seconds} s\n\n{table(found)}\n"
+    print(text)
+    if asked.out is not None:
+        asked.out.with_suffix(".txt").write_text(text)
+        asked.out.with_suffix(".json").write_text(json.dumps({"machine": machine, "found": found}))
+        plot(found, asked.out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
