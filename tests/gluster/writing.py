@@ -39,6 +39,11 @@ class Writer:
         os.set_blocking(self._process.stdout.fileno(), False)
         self._text = b""
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
     def __enter__(self) -> Writer:
         return self
 

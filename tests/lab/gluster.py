@@ -18,7 +18,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.lab.namespace import Daemon, Failed, Namespace
@@ -92,11 +92,13 @@ class Node:
 
 
 class Pool:
-    """Three nodes that trust each other. Close it. Several pools do not meet."""
+    """Three nodes that trust each other. Close it. Several pools do not meet. `addresses`: three of
+    this machine that nobody else uses; by default on the loopback."""
 
-    def __init__(self) -> None:
+    def __init__(self, addresses: Sequence[str] = ()) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="kedge-gluster-", dir="/var/tmp"))
-        self.nodes = [Node(address, self.root / address) for address in _free_addresses()]
+        chosen = addresses or _free_addresses()
+        self.nodes = [Node(address, self.root / address) for address in chosen]
         try:
             self._form()
         except BaseException:
