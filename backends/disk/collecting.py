@@ -16,7 +16,7 @@ from backends.disk.naming import foreign
 from backends.errors import Unavailable
 from backends.stores.base import Store
 
-GRACE = 900.0
+GRACE = 300.0
 """Seconds between the checkpoint that no longer needs an object and its deletion: for readers that
 have looked up a place and not fetched it yet."""
 AT_ONCE = 64
@@ -40,6 +40,8 @@ class Collector:
     ) -> None:
         self.held_back = 0
         """Objects that only snapshots and clones need."""
+        self.pinned = Pinned((), frozenset())
+        """The pins that were last seen in the head."""
         self._journal = journal
         self._heads = heads
         self._store = store
@@ -58,7 +60,7 @@ class Collector:
     def doom(self, head: Head) -> None:
         """Decide anew what may go, under the head that this owner has just read or written."""
         journal, pinned, now = self._journal, Pinned.of(head), self._clock()
-        last, before, self._due = head.checkpoint_seq, self._due, {}
+        last, before, self._due, self.pinned = head.checkpoint_seq, self._due, {}, pinned
         self._looked, self.held_back = now, 0
         with journal.lock:
             for number, found in journal.map.dead():

@@ -13,6 +13,7 @@ from backends.disk.cache import Cache
 from backends.disk.checkpointing import Checkpointer, Step
 from backends.disk.collecting import Collector
 from backends.disk.commit import Kind as RecordKind
+from backends.disk.compaction import Compactor
 from backends.disk.device import BLOCK
 from backends.disk.journal import Content, Journal
 from backends.disk.locallog import LocalLog
@@ -20,6 +21,7 @@ from backends.disk.logformat import Entry, Kind
 from backends.disk.overlay import Dirty, Overlay
 from backends.disk.reader import Reader
 from backends.disk.shipping import Shipper
+from backends.disk.sweeping import EVERY, FIRST_AFTER, Sweeper
 from backends.errors import Damaged, Fenced, HostError, Invalid, KedgeError, NotFound
 
 _ZERO = bytes(BLOCK)
@@ -47,6 +49,8 @@ class Parts:
     shipper: Shipper
     checkpointer: Checkpointer
     collector: Collector
+    compactor: Compactor
+    sweeper: Sweeper
     replayed: frozenset[int] = frozenset()
     """FUSE requests that the log has already, of a server that died."""
 
@@ -78,6 +82,7 @@ class Disk:
         self._syncing = False
         self._broken: KedgeError | None = None
         self._closed = False
+        self._sweep_at = clock() + FIRST_AFTER
         if parts.overlay:
             self.shipped, self.dirty_since = 0, clock()
 
@@ -198,6 +203,20 @@ class Disk:
         with self._shipping, self._breaking():
             self.parts.collector.look()
             self.parts.collector.collect()
+            if self._clock() >= self._sweep_at:
+                self.parts.sweeper.sweep(self.parts.collector.pinned)
+                self._sweep_at = self._clock() + EVERY
+
+    def compact(self) -> bool:
+        """Copy forward what lives in some mostly dead objects; False when there is no need."""
+        compactor = self.parts.compactor
+        with self._breaking():
+            numbers = compactor.choose(self.parts.collector.pinned)
+            copy = compactor.prepare(numbers) if numbers else None
+            if copy is None:
+                return False
+            with self._shipping:
+                return compactor.commit(copy)
 
     def checkpoint(self, also: Step = lambda head: head) -> None:
         """Write a checkpoint of what is in the store, and change the head in the same step."""

@@ -8,6 +8,7 @@ import functools
 import threading
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -261,6 +262,18 @@ class Journal:
             except Damaged:
                 continue
         return decode(self._opened(key))
+
+    def checked_part(self, key: str, length: int, decode: Callable[[bytes], T]) -> T:
+        """The beginning of an object that must be there and right."""
+        full = located(self.prefix, key)
+        for _ in range(_REFETCH):
+            with suppress(Damaged):
+                return decode(self.patiently(lambda: self._store.get_range(full, 0, length)))
+        return decode(self.patiently(lambda: self._store.get_range(full, 0, length)))
+
+    def record(self, seq: int) -> Commit:
+        """A record that is in the store. NotFound."""
+        return self._decoded(self._record(seq), seq)
 
     def _opened(self, key: str) -> bytes:
         return self.coder.open(located(self.prefix, key), self._fetch(key))

@@ -16,6 +16,7 @@ from backends.disk.cache import Cache
 from backends.disk.checkpointing import Checkpointer
 from backends.disk.coding import PLAIN, Coder
 from backends.disk.collecting import GRACE, Collector
+from backends.disk.compaction import EXCESS, MANY, Compactor
 from backends.disk.engine import Disk, Durability, Parts
 from backends.disk.head import CLAIM_SHIFT, Head, Heads, State
 from backends.disk.history import Owner, Tail
@@ -25,6 +26,7 @@ from backends.disk.logformat import Entry
 from backends.disk.overlay import Overlay
 from backends.disk.reader import Reader
 from backends.disk.shipping import Shipper
+from backends.disk.sweeping import AGE, Sweeper
 from backends.errors import Fenced
 from backends.stores.base import Store
 
@@ -65,6 +67,9 @@ class Terms:
     segments: int = 32
     """How many files there may be: the bound of what is not in the store."""
     grace: float = GRACE
+    excess: float = EXCESS
+    many: int = MANY
+    stray_age: float = AGE
     connection: int = 0
     """The mount that this disk serves; the same when the server of that mount is replaced."""
 
@@ -173,18 +178,22 @@ def _assemble(place: Place, journal: Journal, found: _Recovered, head: Head, ter
         grace=terms.grace,
     )
     collector.doom(head)
+    reader = Reader(
+        *(place.store, journal.prefix, cache, place.wait, place.coder),
+        *(place.readers, place.background),
+    )
+    shipper = Shipper(journal, found.log, cache, place.pool, place.new_id)
     parts = Parts(
         journal=journal,
         log=found.log,
         overlay=overlay,
         cache=cache,
-        reader=Reader(
-            *(place.store, journal.prefix, cache, place.wait, place.coder),
-            *(place.readers, place.background),
-        ),
-        shipper=Shipper(journal, found.log, cache, place.pool, place.new_id),
+        reader=reader,
+        shipper=shipper,
         checkpointer=Checkpointer(journal, place.heads, new_id=place.new_id),
         collector=collector,
+        compactor=Compactor(journal, reader, shipper, excess=terms.excess, many=terms.many),
+        sweeper=Sweeper(journal, place.store, age=terms.stray_age),
         replayed=frozenset(
             entry.unique for entry in found.entries if entry.connection == terms.connection
         ),

@@ -49,14 +49,20 @@ class Shipper:
         self._keep(packing)
 
     def _content(self, packing: Plan) -> Content:
-        objects = tuple(self._upload(packing))
-        inline = tuple(self._blocks(packing.changes, packing.inline))
+        def read(blocks: Sequence[int]) -> Iterator[bytes]:
+            return self._blocks(packing.changes, blocks)
+
+        objects = tuple(self.upload(packing, read))
+        inline = tuple(read(packing.inline))
         return Content(objects, packing.extents(), packing.checksums(), inline)
 
-    def _upload(self, packing: Plan) -> Iterator[DataObject]:
+    def upload(
+        self, packing: Plan, read: Callable[[Sequence[int]], Iterator[bytes]]
+    ) -> Iterator[DataObject]:
+        """Make the data objects of a plan from the bytes that `read` has for blocks."""
         waiting: list[Future[None]] = []
         for part in packing.parts:
-            named, body = self._object(packing, part)
+            named, body = self._object(packing, part, list(read(part)))
             if self._pool is None:
                 self._journal.put(named.name.key, body)
             else:
@@ -67,10 +73,11 @@ class Shipper:
         for one in waiting:
             one.result()
 
-    def _object(self, packing: Plan, part: Sequence[int]) -> tuple[DataObject, bytes]:
+    def _object(
+        self, packing: Plan, part: Sequence[int], blocks: Sequence[bytes]
+    ) -> tuple[DataObject, bytes]:
         """A data object: as the record names it, and its bytes."""
         coder, name = self._journal.coder, self._name()
-        blocks: Sequence[bytes] = list(self._blocks(packing.changes, part))
         lengths = array("I")
         if coder.number:
             blocks, lengths = coder.encode(name.key.encode(), blocks)

@@ -39,14 +39,16 @@ class Worker:
         self._thread.join()
 
     def _run(self) -> None:
-        tended = self._clock()
+        tended, copying = self._clock(), False
         while not self._ending.is_set():
             try:
                 if self._due():
                     self._disk.ship()
                 if self._clock() - tended >= _TEND_SECONDS:
                     self._disk.tend()
-                    tended = self._clock()
+                    tended, copying = self._clock(), True
+                if copying and not self._due():
+                    copying = self._disk.compact()
                 self.last_error = ""
             except Unavailable as error:
                 self.last_error = error.message
@@ -59,7 +61,7 @@ class Worker:
                 self.last_error = repr(error)
                 self._complain("shipping", error)
                 self._ending.wait(1.0)
-            self._disk.wait(min(self._rpo, 1.0) / 4)
+            self._disk.wait(0 if copying else min(self._rpo, 1.0) / 4)
 
     def _due(self) -> bool:
         since = self._disk.dirty_since

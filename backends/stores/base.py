@@ -14,6 +14,9 @@ class Listed:
 
     key: str
     size: int
+    modified: float = 0.0
+    """When it was made or replaced, in seconds, by the store's own clock: to be compared with
+    other values of the same store only."""
 
 
 class Store(ABC):

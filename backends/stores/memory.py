@@ -1,6 +1,7 @@
 """A store in this process's memory: what every other store is compared with."""
 
 import threading
+from collections.abc import Callable
 
 from backends.errors import Conflict, NotFound
 from backends.stores.base import Listed, Store
@@ -9,7 +10,9 @@ from backends.stores.base import Listed, Store
 class MemoryStore(Store):
     """Gone with the process. Objects that share one instance see one store."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
+        self._clock = clock
+        self._modified: dict[str, float] = {}
         self.objects: dict[str, bytes] = {}
         self._lock = threading.Lock()
 
@@ -30,11 +33,13 @@ class MemoryStore(Store):
             if key in self.objects:
                 raise Conflict(f"object {key} is there already")
             self.objects[key] = bytes(body)
+            self._modified[key] = self._clock()
 
     def put(self, key: str, body: bytes) -> None:
         """See Store."""
         with self._lock:
             self.objects[key] = bytes(body)
+            self._modified[key] = self._clock()
 
     def delete(self, key: str) -> None:
         """See Store."""
@@ -45,7 +50,7 @@ class MemoryStore(Store):
         """See Store."""
         with self._lock:
             return [
-                Listed(key, len(body))
+                Listed(key, len(body), self._modified.get(key, 0.0))
                 for key, body in sorted(self.objects.items())
                 if key.startswith(prefix) and key > after
             ]

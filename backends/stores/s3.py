@@ -132,7 +132,8 @@ class S3Store(Store):
             with self._asked("list", prefix):
                 page = self._client().list_objects_v2(**request)
             for item in page.get("Contents", ()):
-                found.append(Listed(item["Key"].removeprefix(self._prefix), item["Size"]))
+                key = item["Key"].removeprefix(self._prefix)
+                found.append(Listed(key, item["Size"], item["LastModified"].timestamp()))
             if not page.get("IsTruncated"):
                 return found
             request["ContinuationToken"] = page["NextContinuationToken"]

@@ -15,9 +15,12 @@ import pytest
 from backends.disk import cloning, deletion, pins
 from backends.disk.checkpoint import Manifest
 from backends.disk.collecting import Collector
+from backends.disk.compaction import Copy
 from backends.disk.head import Head
 from backends.disk.journal import Journal
 from backends.disk.liveness import Pinned
+from backends.disk.naming import epoch_of
+from backends.disk.sweeping import Sweeper
 from backends.errors import Damaged
 from tests.sim.disk.world import World
 from tests.unit.disk.world import Broken
@@ -49,7 +52,7 @@ def test_the_runs_reach_what_they_are_for() -> None:
         for what, count in world.seen.items():
             seen[what] = seen.get(what, 0) + count
     assert {"snapshot", "snapshot at rest", "went back", "dropped"} <= set(seen)
-    assert {"cloned", "used a clone", "dropped a clone", "found the past"} <= set(seen)
+    assert {"cloned", "used a clone", "dropped a clone", "found the past", "copied"} <= set(seen)
 
 
 def pins_do_not_count() -> Any:
@@ -133,7 +136,53 @@ def a_clone_takes_its_regions_for_its_own() -> Any:
     return patch.object(cloning, "located", lambda prefix, key: key)
 
 
+def copies_overwrite_what_is_newer() -> Any:
+    """A block that was shipped anew while it was copied becomes old again."""
+    return patch.object(Copy, "_unchanged", lambda self, journal, block: True)
+
+
+def copies_name_wrong_places() -> Any:
+    """Blocks that are left out of a copy shift those behind them."""
+    real = Copy.content
+
+    def content(self: Copy, journal: Journal) -> Any:
+        made, moved = real(self, journal)
+        extents, taken = [], 0
+        for extent in made.extents:
+            extents.append(replace(extent, first=taken))
+            taken += extent.count
+        return replace(made, extents=tuple(extents)), moved
+
+    return patch.object(Copy, "content", content)
+
+
+def sweepers_take_names_of_any_epoch() -> Any:
+    """Also those of whoever came after, and those that this very session is about to commit."""
+
+    def strays(self: Sweeper, pinned: Pinned) -> list[str]:
+        journal, known = self._journal, self._known()
+        every = [item.key.removeprefix(journal.prefix) for item in self._store.list(journal.prefix)]
+        return [key for key in every if epoch_of(key) is not None and key not in known]
+
+    return patch.object(Sweeper, "_strays", strays)
+
+
+def sweepers_know_only_what_lives() -> Any:
+    """What only a snapshot needs is taken for a stray."""
+
+    def known(self: Sweeper) -> set[str]:
+        journal = self._journal
+        live = {found.key for found in journal.map.objects.values() if found.live}
+        return live | {*journal.regions.values(), journal.manifest}
+
+    return patch.object(Sweeper, "_known", known)
+
+
 MUTANTS = [
+    copies_overwrite_what_is_newer,
+    copies_name_wrong_places,
+    sweepers_take_names_of_any_epoch,
+    sweepers_know_only_what_lives,
     pins_do_not_count,
     pins_end_too_early,
     pins_of_the_past,

@@ -16,6 +16,7 @@ from backends.disk.deletion import delete_disk
 from backends.disk.dump import dump
 from backends.disk.engine import Disk
 from backends.disk.head import Head, Heads, State
+from backends.disk.naming import epoch_of
 from backends.disk.opening import Place, open_disk
 from backends.disk.restoring import restore_disk
 from backends.errors import (
@@ -94,6 +95,7 @@ class World(world.World):
             *[self.go_back] * 3,
             self.drop_clone,
             self.grow,
+            *[self.copy_forward] * 3,
         ]
         act = self.chance.choice(acts)
         self.guard(node, lambda: act(node))
@@ -311,6 +313,7 @@ class World(world.World):
             disk.ship()
             self.now += self.chance.randrange(4)
             disk.tend(commits=2)
+            disk.compact()
         disk.close()
         self.heads.let_go(clone.uuid, disk.parts.journal.owner)
         self.settle_image(clone.possible, self.dumped(clone.uuid), f"clone {clone.uuid}")
@@ -351,6 +354,22 @@ class World(world.World):
         heads = Heads(StoreRecords(used, nonce=lambda: f"{self.chance.getrandbits(64):016x}"))
         delete_disk(used, heads, uuid, new_id=lambda: self.chance.randbytes(16))
 
+    def copy_forward(self, node: Node) -> None:
+        """Compaction, with whatever a user does between reading and committing."""
+        session = node.session
+        if session is None or session.dead:
+            return
+        compactor = session.disk.parts.compactor
+        numbers = compactor.choose(session.disk.parts.collector.pinned)
+        copy = compactor.prepare(numbers) if numbers else None
+        if self.chance.random() < 0.5:
+            self.write(session)
+            session.disk.ship()
+            session.disk.tend(commits=1)
+        if copy is not None and not session.dead:
+            with session.disk._shipping, session.disk._breaking():
+                self.seen["copied"] = self.seen.get("copied", 0) + compactor.commit(copy)
+
     def grow(self, node: Node) -> None:
         size = (BLOCKS + self.chance.randrange(8)) * 4096
         self.heads_of(node).grow(UUID, size)
@@ -384,8 +403,14 @@ class World(world.World):
         for _ in range(6):
             self.now += 400
             disk.tend(commits=1)
-        stray = set(self.bucket.objects) - self.needed(disk)
-        self.seen["stray"] = self.seen.get("stray", 0) + len(stray)
+        known = self.needed(disk)
+        for key in self.bucket.objects:
+            body = key.removeprefix(disk.parts.journal.prefix)
+            epoch = epoch_of(body)
+            if key.startswith(disk.parts.journal.prefix) and epoch and key not in known:
+                if epoch < disk.parts.journal.owner.epoch:
+                    raise Broken(f"{key} is needed by nobody and yet it is there")
+                self.note("stray")
 
     def needed(self, disk: Disk) -> set[str]:
         journal = disk.parts.journal

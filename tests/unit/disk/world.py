@@ -19,6 +19,7 @@ from backends.disk import (
     checking,
     checkpoint,
     coding,
+    engine,
     examining,
     exporting,
     journal,
@@ -72,6 +73,8 @@ def small_sizes() -> Iterator[None]:
         (packing, "INLINE_BLOCKS", 3),
         (reader, "_REFETCH", 12),
         (journal, "_REFETCH", 12),
+        (engine, "FIRST_AFTER", 10),
+        (engine, "EVERY", 15),
         (independent, "_FRAME", 2),
         *((module, "FRAME", 2) for module in (coding, reader, shipping, examining)),
     ]
@@ -151,8 +154,8 @@ class Broken(AssertionError):
 class World:
     def __init__(self, seed: int, faults: Faults = FAULTS, nodes: int = 3) -> None:
         self.chance = random.Random(seed)
-        self.bucket = MemoryStore()
         self.now = 0.0
+        self.bucket = MemoryStore(lambda: self.now)
         self.depth = 0
         self.stamp = 0
         self.claim = 0
@@ -306,6 +309,8 @@ class World:
 
     def tend(self, session: Session) -> None:
         session.disk.tend(commits=3)
+        if self.chance.random() < 0.6:
+            session.disk.compact()
 
     def check(self, session: Session) -> None:
         """Blocks that are written while they are read may read either way."""
@@ -420,4 +425,4 @@ class World:
         )
 
     def terms(self) -> Terms:
-        return Terms(segment=56 * 1024, segments=8, grace=4.0)
+        return Terms(segment=56 * 1024, segments=8, grace=4.0, excess=1.2, many=8, stray_age=20.0)
