@@ -75,6 +75,16 @@ def without(name: str) -> Callable[[Head], Head]:
     return step
 
 
+def withdrawn(name: str, call: str) -> Callable[[Head], Head]:
+    """Take back the pin that this call made, and no other's."""
+
+    def step(head: Head) -> Head:
+        there = head.pins.get(name)
+        return without(name)(head) if there and there.call == call else head
+
+    return step
+
+
 def found(head: Head, name: str) -> Pin:
     """The snapshot of that name. NotFound."""
     if name not in snapshots(head):

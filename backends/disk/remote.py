@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from backends.disk import pins
 from backends.disk.cache import Cache
 from backends.disk.engine import CHECKPOINT_EVERY, Disk, Durability
 from backends.disk.head import Heads
@@ -116,7 +117,15 @@ class RemoteDisk(Disk):
             pool.shutdown(cancel_futures=True)
 
     def command(self, verb: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`lag`: what is not in the store yet, and how it goes."""
+        """`lag`: what is not in the store yet, and how it goes. `settle`: send it and make a
+        checkpoint. `snapshot`: the same, with a pin."""
+        if verb == "settle":
+            self.pin(lambda head: head)
+            return {}
+        if verb == "snapshot":
+            asked = {key: str(arguments[key]) for key in ("name", "created", "call")}
+            self.pin(pins.snapshot(**asked))
+            return {}
         if verb != "lag":
             raise Invalid(f"a disk knows no command {verb!r}")
         since, journal = self.dirty_since, self.parts.journal
@@ -152,7 +161,7 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
         boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         new_id=random_id,
         clock=time.monotonic,
-        wait=lambda count: time.sleep(min(_LONGEST, 0.05 * 2 ** min(count, 10))),
+        wait=pause,
         pool=uploads,
         readers=readers,
         background=background,
@@ -236,6 +245,11 @@ def _client(bucket: Bucket) -> Any:
     """One that stands ready, if its credentials are still those of the file; or a new one."""
     endpoint = _endpoint(bucket)
     return _ready.pop(endpoint, None) or connect(endpoint)
+
+
+def pause(count: int) -> None:
+    """Wait before asking a store for the `count`-th time again."""
+    time.sleep(min(_LONGEST, 0.05 * 2 ** min(count, 10)))
 
 
 def random_id() -> bytes:

@@ -34,6 +34,7 @@ from backends.disk.remote import Bucket, bucket_store
 from backends.errors import HostError, Invalid, KedgeError, NotFound
 from backends.host import loop, mountinfo, mounts, targets
 from backends.host.failures import explained
+from backends.host.freezing import Freezer
 from backends.inspection import Exported, Orphan, Progress, Sink
 from backends.options import Size
 from backends.records import Records
@@ -41,6 +42,8 @@ from backends.records_store import StoreRecords
 from backends.s3.disks import CLOSE_SECONDS, Disks, label
 from backends.s3.inspection import Inspection
 from backends.s3.options import S3Options, S3Settings
+from backends.s3.snapshots import DiskSnapshots
+from backends.snapshots import Snapshot
 from backends.stores.probe import probe
 from backends.tree import detaching
 from backends.tree.checked_records import CheckedRecords
@@ -49,7 +52,7 @@ _LAG_SECONDS = 1.0
 
 
 class S3Backend(Backend[S3Settings, S3Options]):
-    """Also Resizable, Trash, Fences, Checkable, Exportable, Orphans."""
+    """Also Resizable, Trash, Fences, Snapshots, Checkable, Exportable, Orphans."""
 
     Settings: ClassVar[type[S3Settings]] = S3Settings
     Options: ClassVar[type[S3Options]] = S3Options
@@ -69,7 +72,10 @@ class S3Backend(Backend[S3Settings, S3Options]):
         inner = StoreRecords(self._store)
         self._records = CheckedRecords(lambda: inner, self._check)
         keys = str(settings.keys or "")
-        self._disks = Disks(bucket, self._store, Heads(self._records), context, keys)
+        self._disks = Disks(bucket, self._store, Heads(self._records), context, self.get, keys)
+        self._thawed = False
+        self._freezer = Freezer(context.state / "frozen")
+        self._snapshots = DiskSnapshots(self._disks, self._freezer)
         self._catalog = Catalog(self._records, S3Options, self._disks, now=utc_now)
         self._probing = threading.Lock()
         self._probed = False
@@ -139,7 +145,11 @@ class S3Backend(Backend[S3Settings, S3Options]):
             above = os.path.realpath(self.context.mounts)
             points = sorted({m.point for m in table if os.path.dirname(m.point) == above})
             tops = [mountinfo.top(table, point) for point in points]
-            return [self._attachment(top) for top in tops if top is not None and _owner(top)]
+            found = [self._attachment(top) for top in tops if top is not None and _owner(top)]
+            if not self._thawed:
+                self._freezer.recover({one.uuid: one.target for one in found})
+                self._thawed = True
+            return found
 
     def occupants(self, attachments: Sequence[Attachment]) -> Mapping[str, Sequence[Occupant]]:
         with explained("read the process table"):
@@ -173,6 +183,30 @@ class S3Backend(Backend[S3Settings, S3Options]):
                 return Growth.NEXT_ATTACH
             grown = self._disks.layer(volume).grow(attachment.target, size, CLOSE_SECONDS)
         return Growth.ONLINE if grown else Growth.NEXT_ATTACH
+
+    def snapshot_create(
+        self,
+        volume: Volume[Any],
+        name: str,
+        *,
+        created: str,
+        attachment: Attachment | None,
+        claim: Claim | None,
+    ) -> Snapshot:
+        with explained(f"take snapshot {name} of volume {volume.name}"):
+            return self._snapshots.create(
+                volume, name, created=created, attachment=attachment, claim=claim
+            )
+
+    def snapshot_list(self, volume: Volume[Any]) -> Sequence[Snapshot]:
+        return self._snapshots.all(volume)
+
+    def snapshot_remove(self, volume: Volume[Any], name: str, *, claim: Claim | None) -> None:
+        self._snapshots.remove(volume, name)
+
+    def snapshot_restore(self, volume: Volume[Any], name: str, *, claim: Claim | None) -> None:
+        with explained(f"bring volume {volume.name} back to {name}"):
+            self._snapshots.restore(volume, name, claim)
 
     def trashed(self) -> Sequence[Trashed]:
         return self._catalog.trashed()

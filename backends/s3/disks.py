@@ -1,12 +1,14 @@
 """The disks of an s3 profile on this node: made, opened at a path, closed, deleted."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from backends.base import Context, Volume
+from backends.disk import pins
+from backends.disk.cloning import clone_disk
 from backends.disk.deletion import delete_disk
 from backends.disk.fuse.layer import Layer
 from backends.disk.fuse.path import DataPath
@@ -14,11 +16,13 @@ from backends.disk.head import CLAIM_SHIFT, Head, Heads, State
 from backends.disk.remote import Arguments, Bucket, random_id
 from backends.disk.serve import Config
 from backends.disk.unlocking import coder_of, wrapped
-from backends.errors import Claimed, Damaged, Fenced
+from backends.errors import Claimed, Damaged, Fenced, Invalid, NotFound
 from backends.host import files
 from backends.host.filesystems import driver_of
 from backends.host.locks import locked
+from backends.options import Size
 from backends.s3.options import S3Options
+from backends.snapshots import Source
 from backends.stores.base import Store
 from backends.tree.staging import Staging
 
@@ -41,6 +45,8 @@ class Disks:
     store: Store
     heads: Heads
     context: Context
+    get: Callable[[str], Volume[S3Options]]
+    """Reads a volume of the profile."""
     keys: str = ""
     """The directory of the profile's keys."""
 
@@ -50,6 +56,9 @@ class Disks:
         Formatting is done under claim 0, mounting under a higher one: a node that slept between
         looking and formatting cannot take a disk that somebody has mounted since."""
         options = volume.options
+        if options.from_ is not None:
+            self._clone(volume, options.from_)
+            return
         name = options.encrypt or ""
         key = wrapped(self.keys, name, random_id() + random_id()) if name else ""
         made = self.heads.create(volume.uuid, options.size, key_name=name, wrapped_key=key)
@@ -66,6 +75,34 @@ class Disks:
                 if not self.heads.read(volume.uuid).ready:
                     raise
             self.heads.mark_ready(volume.uuid)
+
+    def _clone(self, volume: Volume[S3Options], source: Source) -> None:
+        """Make the disk from a snapshot of another one. Repeatable."""
+        with suppress(NotFound):
+            if self.heads.read(volume.uuid).state in (State.DETACHED, State.ATTACHED):
+                return
+        base = self.get(source.volume)
+        origin = self.heads.read(base.uuid)
+        pin = pins.found(origin, source.snapshot)
+        asked, has = volume.options, base.options
+        for option in ("fs", "encrypt"):
+            if getattr(asked, option) != getattr(has, option):
+                raise Invalid(
+                    f"volume {volume.name} can only have the {option} of {base.name}, from which "
+                    f"it is made; leave {option} out"
+                )
+        if asked.size < pin.size:
+            raise Invalid(
+                f"size={asked.size} is less than the {Size(pin.size)} of {base.name}, from which "
+                f"volume {volume.name} is made"
+            )
+        clone_disk(
+            *(self.store, self.heads, base.uuid, source.snapshot),
+            uuid=volume.uuid,
+            size=asked.size,
+            new_id=random_id,
+            coder=coder_of(origin, self.keys),
+        )
 
     def delete(self, volume: Volume[S3Options]) -> None:
         """Put the disk out of everybody's reach, and delete what it was made of."""
@@ -86,9 +123,7 @@ class Disks:
         coder_of(head, self.keys)
         if volume.options.encrypt and not head.wrapped_key:
             raise Damaged(f"volume {volume.name} is to be encrypted, and its disk is not")
-        if claim is None:
-            claim = self._unclaimed(volume, head)
-        config = Config(_FACTORY, self._arguments(volume, claim))
+        config = Config(_FACTORY, self._arguments(volume, self.epoch(volume, head, claim)))
         self.path(volume.uuid, volume.name).open(config, OPEN_SECONDS)
 
     def close(self, uuid: str, name: str) -> None:
@@ -127,7 +162,11 @@ class Disks:
         finally:
             self.close(volume.uuid, volume.name)
 
-    def _unclaimed(self, volume: Volume[S3Options], head: Head) -> int:
+    def epoch(self, volume: Volume[S3Options], head: Head, claim: int | None) -> int:
+        """Under which claim the disk is taken; without one, under that of whoever had it. Claimed
+        when there is none and another node has the disk."""
+        if claim is not None:
+            return claim
         if head.state is State.ATTACHED and head.node != self.context.node:
             raise Claimed(
                 f"volume {volume.name} is in use by node {head.node}; detach it there first"

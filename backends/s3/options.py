@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.base import Access, ProfileSettings, VolumeOptions
+from backends.base import Access, ProfileSettings
 from backends.disk.coding import Compression
 from backends.disk.engine import Durability
 from backends.host.filesystems import FileSystem, driver_of
 from backends.options import Size, option
+from backends.snapshots import SnapshotOptions
 
 _SEGMENT = 32 << 20
 _LEAST_LOG = 4 * _SEGMENT
@@ -44,7 +45,7 @@ class S3Settings(ProfileSettings):
 
 
 @dataclass(frozen=True)
-class S3Options(VolumeOptions):
+class S3Options(SnapshotOptions):
     """Options of a volume of `s3`."""
 
     size: Size = option(Size(10 << 30), help="how much the volume may hold; can grow later")
