@@ -112,6 +112,13 @@ class BlockMap:
             self._fill(commit.seq, extent.start, extent.count, at, checksums)
         self._bury(commit)
 
+    def stored(self) -> int:
+        """Bytes that the blocks of all objects take in the store, those that died included."""
+        return sum(
+            sum(found.frames.lengths) if found.frames else found.blocks * 4096
+            for found in self.objects.values()
+        )
+
     def dead(self) -> Iterable[tuple[int, StoredObject]]:
         """The objects in which no block is left."""
         return [(number, found) for number, found in self.objects.items() if not found.live]

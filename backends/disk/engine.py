@@ -96,9 +96,11 @@ class Disk:
                 places = self._look(first, count)
             try:
                 return b"".join(self._fetch(places))
-            except (NotFound, _Moved):
+            except (NotFound, _Moved) as error:
                 with self._lock:
                     if places == self._look(first, count):
+                        if isinstance(error, NotFound):
+                            self.parts.reader.note_damage(error.message)
                         break
         raise Damaged(
             f"disk {self.parts.journal.uuid} cannot read {length} bytes at {offset}: "

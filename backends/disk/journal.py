@@ -63,6 +63,8 @@ class Journal:
         """Key of the checkpoint that the head names."""
         self.litter: set[Litter] = set()
         """Parts of earlier checkpoints that may still be there."""
+        self.trouble = ""
+        """Why the store cannot be asked, while something waits for it."""
         self.lock = threading.RLock()
         self.checkpointed = 0
         """The record that the last checkpoint of this disk ends with."""
@@ -289,7 +291,11 @@ class Journal:
         count = 0
         while True:
             try:
-                return attempt()
-            except Unavailable:
-                count += 1
+                answer = attempt()
+            except Unavailable as error:
+                count, self.trouble = count + 1, error.message
                 self._wait(count)
+            else:
+                if count:
+                    self.trouble = ""
+                return answer

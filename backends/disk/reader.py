@@ -24,6 +24,8 @@ LEAST = 4
 MOST = 32
 """Frames that are fetched with one request at most: 2 MiB."""
 _REFETCH = 3
+_NAMED = 20
+"""Damaged objects that are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Reader:
         self._coder = coder
         self._pool = pool
         self._background = background
+        self.damaged: dict[str, None] = {}
+        """What was found damaged or missing since the disk was opened, for people, each once."""
         self._lock = threading.Lock()
         self._flights: dict[tuple[str, int], Future[bytes]] = {}
 
@@ -204,10 +208,17 @@ class Reader:
             self._cache.put(*name, frames[name] or b"")
             return block
         key = located(self._prefix, stored.holder.key)
+        self.note_damage(f"object {key} is damaged")
         raise Damaged(
             f"object {key} is damaged at its block {stored.place}; "
             "restore the object from a backup of the bucket"
         )
+
+    def note_damage(self, fault: str) -> None:
+        """Remember for people that an object is damaged or missing."""
+        with self._lock:
+            if len(self.damaged) < _NAMED:
+                self.damaged[fault] = None
 
     def _get(self, key: str, start: int, length: int, patient: bool) -> bytes:
         count = 0

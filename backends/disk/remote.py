@@ -23,6 +23,7 @@ from backends.disk.head import Heads
 from backends.disk.locallog import Binding
 from backends.disk.logfiles import LogFiles
 from backends.disk.opening import Place, Terms, open_disk
+from backends.disk.scrubbing import Scrubber
 from backends.disk.unlocking import coder_of
 from backends.disk.warming import Warming
 from backends.disk.worker import Worker
@@ -32,7 +33,7 @@ from backends.stores.base import Store
 from backends.stores.counting import Counting
 from backends.stores.hedging import Hedging
 from backends.stores.retrying import Patience, Retrying
-from backends.stores.s3 import Endpoint, S3Store, connect
+from backends.stores.s3 import Described, Endpoint, S3Store, connect, describe
 
 _LONGEST = 5.0
 _SEGMENT = 32 << 20
@@ -72,6 +73,7 @@ class Arguments:
     """Added by the server."""
     durability: str = "local"
     rpo: float = 1.0
+    scrub: float = 60.0
     compress: str = "none"
     keys: str = ""
     """The directory of the profile's keys: this process reads the one that it needs by itself."""
@@ -85,6 +87,7 @@ class RemoteDisk(Disk):
     worker: Worker
     heads: Heads
     warming: Warming
+    scrubber: Scrubber
     requests: Counting
     pools: tuple[ThreadPoolExecutor, ...]
 
@@ -97,6 +100,7 @@ class RemoteDisk(Disk):
         """See Disk."""
         super().tend(commits=commits)
         self.warming.keep()
+        self.scrubber.step()
 
     def resize(self, size: int) -> None:
         """See Growable."""
@@ -129,16 +133,23 @@ class RemoteDisk(Disk):
         if verb != "lag":
             raise Invalid(f"a disk knows no command {verb!r}")
         since, journal = self.dirty_since, self.parts.journal
+        with journal.lock:
+            objects, stored = len(journal.map.objects), journal.map.stored()
         return {
             "bytes": len(self.parts.overlay) * 4096,
             "seconds": round(time.monotonic() - since, 1) if since is not None else 0.0,
             "commit": journal.tail.seq,
             "epoch": journal.owner.epoch,
-            "objects": len(journal.map.objects),
+            "objects": objects,
+            "stored": stored,
             "shipped": self.parts.shipper.bytes,
             "cached": self.parts.cache.used(),
             "requests": self.requests.per_minute(),
-            "trouble": self.worker.last_error,
+            "hits": self.parts.cache.hits,
+            "misses": self.parts.cache.misses,
+            "damaged": list(self.parts.reader.damaged),
+            "scrubbed": self.scrubber.looked,
+            "trouble": journal.trouble or self.worker.last_error,
         }
 
 
@@ -185,6 +196,11 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
         *(found, disk.parts.journal, store, warmers), clock=time.monotonic, new_id=random_id
     )
     found.warming.begin()
+    found.scrubber = Scrubber(
+        *(disk.parts.journal, store, disk.parts.reader),
+        every=arguments.scrub,
+        clock=time.monotonic,
+    )
     found.worker = Worker(found, rpo=arguments.rpo, clock=time.monotonic, complain=_complain)
     found.worker.start()
     return found
@@ -225,6 +241,12 @@ def bucket_store(bucket: Bucket) -> Retrying:
 
 def _retrying(inner: Store) -> Retrying:
     return Retrying(inner, Patience(sleep=time.sleep, chance=_chance, attempts=4))
+
+
+def described(bucket: Bucket) -> Described:
+    """Where a profile's credentials come from, and what its store says. KedgeError, in words."""
+    endpoint = _endpoint(bucket)
+    return describe(connect(endpoint), bucket.bucket, named=bool(bucket.credentials))
 
 
 def bucket_objects(bucket: Bucket) -> Store:

@@ -39,7 +39,9 @@ from backends.inspection import Exported, Orphan, Progress, Sink
 from backends.options import Size
 from backends.records import Records
 from backends.records_store import StoreRecords
+from backends.s3 import health
 from backends.s3.disks import CLOSE_SECONDS, Disks, label
+from backends.s3.doctor import examined
 from backends.s3.inspection import Inspection
 from backends.s3.options import S3Options, S3Settings
 from backends.s3.snapshots import DiskSnapshots
@@ -77,6 +79,8 @@ class S3Backend(Backend[S3Settings, S3Options]):
         self._freezer = Freezer(context.state / "frozen")
         self._snapshots = DiskSnapshots(self._disks, self._freezer)
         self._catalog = Catalog(self._records, S3Options, self._disks, now=utc_now)
+        self._said: dict[str, dict[str, str]] = {}
+        """What the disks that are open here said last, for Status, which asks nobody."""
         self._probing = threading.Lock()
         self._probed = False
 
@@ -134,6 +138,7 @@ class S3Backend(Backend[S3Settings, S3Options]):
         uuid, target = attachment.uuid, attachment.target
         with explained(f"detach volume {attachment.name}"), self._disks.locked(uuid):
             volume = Volume(attachment.name, uuid, "", S3Options())
+            self._said.pop(uuid, None)
             detaching.unmount(attachment, lambda mount: _owner(mount) == uuid)
             detaching.await_release(attachment, lambda: not _held(uuid))
             self._disks.layer(volume).unmount(target, CLOSE_SECONDS)
@@ -158,11 +163,20 @@ class S3Backend(Backend[S3Settings, S3Options]):
     def usage(self, attachment: Attachment) -> Usage:
         with explained(f"measure volume {attachment.name}"):
             facts = os.statvfs(attachment.target)
+        self._note(attachment)
         size = facts.f_blocks * facts.f_frsize
         return Usage(size=size, used=size - facts.f_bfree * facts.f_frsize)
 
     def status(self, volume: Volume[S3Options]) -> dict[str, str]:
-        return {"data": self._disks.where(volume)}
+        return {"data": self._disks.where(volume), **self._said.get(volume.uuid, {})}
+
+    def _note(self, attachment: Attachment) -> None:
+        path = self._disks.path(attachment.uuid, attachment.name)
+        try:
+            said = health.shown(path.call("lag", seconds=_LAG_SECONDS))
+        except KedgeError as error:
+            said = {"trouble": f"the server of the disk does not answer: {error.message}"}
+        self._said[attachment.uuid] = said
 
     def lag(self, volume: Volume[S3Options]) -> Mapping[str, Any]:
         """What of an attached volume is not in the bucket yet. Unavailable: not attached here."""
@@ -245,14 +259,40 @@ class S3Backend(Backend[S3Settings, S3Options]):
         return Inspection(self._disks).export_orphan(volume, name, to, progress)
 
     def findings(self) -> Sequence[Finding]:
+        found = list(examined(self.settings, self._disks.bucket))
+        if any(one.level is Level.ERROR for one in found):
+            return found
         subject = f"bucket {self.settings.bucket}"
         try:
             self._check()
             damaged = self._catalog.damaged()
+            found += [self._verdict(subject), *self._open_ones()]
         except KedgeError as error:
-            return [Finding(Level.ERROR, subject, error.message, "correct the profile's settings")]
-        found = [Finding(Level.OK, subject, "reachable, and conditional writes work")]
+            advice = "another store, or single_node=true if no other node uses this prefix"
+            return [*found, Finding(Level.ERROR, subject, error.message, advice)]
         return [*found, *(Finding(Level.ERROR, "catalog", e.message) for e in damaged)]
+
+    def _verdict(self, subject: str) -> Finding:
+        if not self.settings.single_node:
+            return Finding(Level.OK, subject, "conditional writes work, also in a race")
+        detail = "used by this node only (single_node=true): nothing keeps another one out"
+        return Finding(Level.WARNING, subject, detail, "never use its prefix from another node")
+
+    def _open_ones(self) -> list[Finding]:
+        found: list[Finding] = []
+        for attachment in self.attachments():
+            volume = self._catalog.get(attachment.name)
+            try:
+                found += health.judged(volume.name, self.lag(volume), volume.options.rpo)
+            except KedgeError as error:
+                detail = f"its server does not answer: {error.message}"
+                found.append(Finding(Level.ERROR, f"volume {volume.name}", detail, "see its log"))
+            kept = self.orphans(volume)
+            if kept:
+                detail = f"{len(kept)} orphans of it are kept here"
+                advice = f"kedge orphans {volume.name}; export what you need of them"
+                found.append(Finding(Level.WARNING, f"volume {volume.name}", detail, advice))
+        return found
 
     def _check(self) -> None:
         """The first time: is the store one that can be trusted with several nodes?"""

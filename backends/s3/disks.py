@@ -182,6 +182,7 @@ class Disks:
                 node=self.context.node,
                 directory=str(self.directory(volume.uuid)),
                 claim=claim,
+                scrub=options.scrub,
                 compress=options.compress.value,
                 keys=self.keys,
                 durability=options.durability.value,

@@ -64,6 +64,11 @@ class S3Options(SnapshotOptions):
         help="encrypt what is in the bucket (AES-256-GCM) with this key of the profile's `keys`",
         placeholder="KEY NAME",
     )
+    scrub: float = option(
+        60.0,
+        help="seconds between objects of a mounted volume that are read only to see whether they "
+        "are whole; 0: never",
+    )
     log: Size = option(
         Size(1 << 30),
         help="bytes on this node's disk for writes that are not in the bucket yet; when it is "

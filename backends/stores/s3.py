@@ -26,6 +26,9 @@ _WORDS = {
     "InvalidAccessKeyId": "the store does not know the access key; check the credentials",
     "SignatureDoesNotMatch": "the signature is wrong; check the secret key and the region",
     "RequestTimeTooSkewed": "this machine's clock differs too much from the store's; set it right",
+    "PermanentRedirect": "the bucket is in another region; correct the profile's region=",
+    "IllegalLocationConstraintException": "the bucket is in another region; correct region=",
+    "AuthorizationHeaderMalformed": "the region is wrong; correct the profile's region=",
     "403": "the store denies access; check the profile's credentials and the policy",
 }
 
@@ -81,6 +84,36 @@ def connect(endpoint: Endpoint, tuning: Tuning | None = None) -> Any:
         )
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
         raise Invalid(f"the S3 settings are not usable: {error}") from error
+
+
+@dataclass(frozen=True)
+class Described:
+    """What can be known of a store before anything is written to it."""
+
+    credentials: str
+    """Where they were found, for people; never they themselves. Empty: nowhere."""
+    clock: str
+    """The store's clock, as its answer says (HTTP date); empty when it does not."""
+
+
+def describe(client: Any, bucket: str, *, named: bool) -> Described:
+    """Ask a store who it takes us for. `named`: the credentials came from the profile's file.
+    Unavailable, in words, when it does not answer, or not as it should."""
+    asked = S3Store(lambda: client, bucket)
+    with asked._asked("look at", "the bucket"):
+        answer = client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+    found = client._request_signer._credentials
+    where = "the profile's file" if named else _WHERE.get(found.method, found.method)
+    return Described(where, answer["ResponseMetadata"]["HTTPHeaders"].get("date", ""))
+
+
+_WHERE = {
+    "env": "the environment",
+    "shared-credentials-file": "the SDK's shared file",
+    "config-file": "the SDK's configuration",
+    "iam-role": "the role of this machine",
+    "container-role": "the role of this container",
+}
 
 
 class S3Store(Store):
@@ -168,6 +201,16 @@ class S3Store(Store):
             yield
         except botocore.exceptions.ClientError as error:
             raise self._translated(error, verb, key) from error
+        except botocore.exceptions.NoCredentialsError as error:
+            raise Unavailable(
+                "there are no credentials: set the profile's credentials=, or AWS_ACCESS_KEY_ID "
+                "and AWS_SECRET_ACCESS_KEY in the service's environment"
+            ) from error
+        except botocore.exceptions.SSLError as error:
+            raise Unavailable(
+                f"the certificate of the store is not trusted ({error}); name the certificates to "
+                "trust with the profile's ca_file="
+            ) from error
         except (botocore.exceptions.BotoCoreError, OSError) as error:
             raise Unavailable(f"cannot {verb} {key} in bucket {self._bucket}: {error}") from error
 

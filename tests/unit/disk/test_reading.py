@@ -12,6 +12,7 @@ from backends.disk.coding import FRAME
 from backends.disk.engine import Disk
 from backends.disk.head import Heads
 from backends.disk.opening import Place, Terms, open_disk
+from backends.disk.scrubbing import Scrubber
 from backends.disk.warming import Warming
 from backends.errors import Damaged, Unavailable
 from backends.records_store import StoreRecords
@@ -330,3 +331,28 @@ def test_wrong_bytes_are_never_served_whatever_the_cache_holds(bench: Bench) -> 
         except Damaged:
             bad += 1
     assert bad == 1
+
+
+def test_what_nobody_reads_is_looked_over_in_the_background(bench: Bench) -> None:
+    """Round and round; damage is told, what is collected meanwhile is not."""
+    disk = written(bench)
+    now = [0.0]
+    scrubber = Scrubber(
+        *(disk.parts.journal, bench.store, disk.parts.reader), every=60.0, clock=lambda: now[0]
+    )
+
+    def rounds(count: int) -> list[str]:
+        for _ in range(count):
+            scrubber.step()
+            now[0] += 60.0
+        return list(disk.parts.reader.damaged)
+
+    count = sum(1 for found in disk.parts.journal.map.objects.values() if found.live)
+    assert rounds(2 * count) == []
+    assert scrubber.looked == 2 * count - 1
+    keys = [k for k in bench.store.objects if "/log/" in k and len(bench.store.objects[k]) > 9000]
+    body = bench.store.objects[keys[0]]
+    bench.store.objects[keys[0]] = body[:-1] + bytes([body[-1] ^ 1])
+    del bench.store.objects[keys[1]]
+    found = rounds(count)
+    assert sorted(found) == [f"object {keys[0]} is damaged", f"object {keys[1]} is missing"]

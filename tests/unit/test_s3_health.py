@@ -1,0 +1,221 @@
+"""What Status and `kedge doctor` say of volumes in a bucket."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.base import Context, Level
+from backends.disk.remote import Bucket
+from backends.s3 import S3Backend
+from backends.s3.doctor import clocks, examined
+from backends.s3.health import judged, shown
+from backends.s3.options import S3Options, S3Settings
+from backends.stores.s3 import Endpoint, connect
+from tests.unit.stores.moto import moto_endpoint
+
+LAG: dict[str, Any] = {
+    "bytes": 12288,
+    "seconds": 0.8,
+    "commit": 17,
+    "epoch": 5 << 20,
+    "objects": 3,
+    "stored": 9 << 20,
+    "cached": 4 << 20,
+    "hits": 90,
+    "misses": 10,
+    "requests": 71,
+    "damaged": [],
+    "trouble": "",
+}
+
+
+def test_status_says_what_is_not_in_the_bucket_yet() -> None:
+    facts = shown(LAG)
+    assert facts["unsent"] == "12K since 0.8 s"
+    assert facts["last_commit"] == f"record 17 under epoch {5 << 20}"
+    assert facts["cached"] == "4M (90 of 100 reads)"
+    assert facts["stored"] == "9M in 3 objects"
+    assert facts["requests_per_minute"] == "71"
+    assert "damaged" not in facts
+    assert "trouble" not in facts
+    assert shown({**LAG, "bytes": 0, "seconds": 0.0})["unsent"] == "0"
+    assert shown({**LAG, "damaged": ["a", "b"], "trouble": "t"})["damaged"] == "a; b"
+
+
+def test_doctor_says_what_waits_and_what_is_damaged() -> None:
+    assert judged("db", LAG, 1.0) == []
+    (late,) = judged("db", {**LAG, "seconds": 40.0, "trouble": "503 SlowDown"}, 1.0)
+    assert late.level is Level.WARNING
+    assert "12K have waited 40 s for the bucket: 503 SlowDown" in late.detail
+    assert judged("db", {**LAG, "seconds": 40.0}, 20.0) == []
+    (bad,) = judged("db", {**LAG, "damaged": ["object data/1 is missing"]}, 1.0)
+    assert bad.level is Level.ERROR
+    assert "object data/1 is missing" in bad.detail
+    assert "kedge fsck db" in bad.advice
+
+
+def test_clocks_that_differ_are_noticed() -> None:
+    here = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+    assert list(clocks("Tue, 03 Feb 2026 04:05:16 GMT", here)) == []
+    assert list(clocks("", here)) == []
+    (behind,) = clocks("Tue, 03 Feb 2026 04:07:06 GMT", here)
+    assert (behind.level, behind.detail) == (Level.WARNING, "120 s behind that of the store")
+    (ahead,) = clocks("Tue, 03 Feb 2026 03:05:06 GMT", here)
+    assert (ahead.level, ahead.detail) == (Level.ERROR, "3600 s ahead of that of the store")
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Any:
+    with moto_endpoint() as found:
+        connect(found).create_bucket(Bucket="there")
+        yield found
+
+
+def settings(server: Endpoint, tmp_path: Path, **changed: Any) -> S3Settings:
+    credentials = tmp_path / "credentials"
+    credentials.write_text("[default]\naws_access_key_id=test\naws_secret_access_key=hush\n")
+    fields: dict[str, Any] = {
+        "bucket": "there",
+        "endpoint": server.url,
+        "region": "us-east-1",
+        "credentials": credentials,
+        "path_style": True,
+    }
+    return S3Settings(**{**fields, **changed})
+
+
+def backend(settings: S3Settings, tmp_path: Path) -> S3Backend:
+    return S3Backend(settings, Context("s3", "one", tmp_path / "mounts", tmp_path / "state"))
+
+
+def said(settings: S3Settings, tmp_path: Path) -> list[tuple[Level, str]]:
+    (tmp_path / "mounts").mkdir(exist_ok=True)
+    found = backend(settings, tmp_path).findings()
+    text = " ".join(f"{one.subject} {one.detail} {one.advice}" for one in found)
+    assert "hush" not in text
+    return [(one.level, f"{one.subject}: {one.detail}") for one in found]
+
+
+def test_a_bucket_that_is_well(endpoint: Endpoint, tmp_path: Path) -> None:
+    assert said(settings(endpoint, tmp_path), tmp_path) == [
+        (Level.OK, "bucket there: reachable, with credentials from the profile's file"),
+        (Level.OK, "bucket there: conditional writes work, also in a race"),
+    ]
+
+
+def test_a_bucket_for_one_node(endpoint: Endpoint, tmp_path: Path) -> None:
+    last = said(settings(endpoint, tmp_path, single_node=True), tmp_path)[-1]
+    assert last[0] is Level.WARNING
+    assert "nothing keeps another one out" in last[1]
+
+
+def test_credentials_from_the_environment(
+    endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    first = said(settings(endpoint, tmp_path, credentials=None), tmp_path)[0]
+    assert first == (Level.OK, "bucket there: reachable, with credentials from the environment")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"bucket": "elsewhere"}, "there is no such bucket"),
+        ({"endpoint": "http://127.0.0.1:9"}, "Could not connect"),
+        ({"credentials": Path("/nowhere/file")}, "No such file"),
+        ({"ca_file": Path("/nowhere/ca.pem")}, "No such file"),
+        ({"keys": Path("/nowhere/keys")}, "No such file"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(
+    endpoint: Endpoint, tmp_path: Path, changed: dict[str, Any], words: str
+) -> None:
+    level, text = said(settings(endpoint, tmp_path, **changed), tmp_path)[-1]
+    assert level is Level.ERROR
+    assert words in text
+
+
+def test_no_credentials_at_all(
+    endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    found = list(
+        examined(
+            settings(endpoint, tmp_path, credentials=None),
+            Bucket("there", endpoint=endpoint.url, region="us-east-1", path_style=True),
+        )
+    )
+    assert "there are no credentials" in found[-1].detail
+
+
+def test_a_certificate_that_is_not_trusted(tmp_path: Path) -> None:
+    import ssl
+    import threading
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2060, 1, 1, tzinfo=UTC))
+        .sign(key, hashes.SHA256())
+    )
+    pem = tmp_path / "pem"
+    pem.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        chosen = Endpoint(url=f"https://127.0.0.1:{server.server_address[1]}")
+        level, text = said(settings(chosen, tmp_path), tmp_path)[-1]
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert level is Level.ERROR
+    assert "not trusted" in text
+    assert "ca_file=" in text
+
+
+def test_every_option_is_checked() -> None:
+    from backends.errors import InvalidOptions
+    from backends.options import parse
+
+    bad = {
+        "size": "1",
+        "fs": "btrfs",
+        "durability": "cloud",
+        "rpo": "soon",
+        "compress": "gzip",
+        "encrypt": "",
+        "cache": "much",
+        "log": "-1",
+        "scrub": "x",
+    }
+    for name, value in bad.items():
+        with pytest.raises(InvalidOptions, match=name):
+            parse(S3Options, {name: value}, subject="db")
