@@ -18,11 +18,13 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 from backends.errors import Claimed, Conflict, Damaged, Fenced, Unavailable
 from backends.leases import KIND as NODES
 from backends.leases import Lease, LeaseState, end
 from backends.records import Record, Records
+from backends.typed import typed
 
 KIND = "claims"
 FORMAT = 1
@@ -92,10 +94,13 @@ class _State:
             fields = json.loads(record.value)
             if fields.pop("format") != FORMAT:
                 raise Damaged(f"{record.key} was written by a newer version; upgrade this node")
-            stale = tuple(Stale(**entry) for entry in fields.pop("stale"))
-            return cls(**fields, stale=stale)
+            stale = tuple(Stale(**entry) for entry in _listed(fields.pop("stale")))
+            return typed(cls(**fields, stale=stale))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise Damaged(f"{record.key} is not a claim: {error}") from error
+            raise Damaged(
+                f"{record.key} is not a claim: {error}; nobody gets the volume until that record "
+                "is repaired"
+            ) from error
 
     def is_of(self, claim: Claim) -> bool:
         return (self.epoch, self.node, self.session) == (claim.epoch, claim.node, claim.session)
@@ -324,6 +329,12 @@ class Claims:
         except Conflict:
             self._mine(claim)
             raise Unavailable(f"claim {claim.uuid} changed meanwhile; try again") from None
+
+
+def _listed(value: object) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        raise ValueError(f"stale is {str(value)[:60]!r}")
+    return value
 
 
 def _claimed(name: str, state: _State, age: float, ttl: float) -> Claimed:

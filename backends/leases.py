@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, replace
 
 from backends.errors import Claimed, Conflict, Damaged, Fenced, Invalid, Unavailable
 from backends.records import Record, Records
+from backends.typed import typed
 
 KIND = "nodes"
 FORMAT = 1
@@ -76,9 +77,14 @@ class LeaseState:
             fields = json.loads(record.value)
             if fields.pop("format") != FORMAT:
                 raise Damaged(f"{record.key} was written by a newer version; upgrade this node")
-            return cls(**fields)
+            lease = typed(cls(**fields))
+            if not lease.ttl:
+                raise ValueError("ttl is 0")
+            return lease
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise Damaged(f"{record.key} is not a lease: {error}") from error
+            raise Damaged(
+                f"{record.key} is not a lease: {error}; stop that node and remove the record"
+            ) from error
 
 
 class LeaseWatch:

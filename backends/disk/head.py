@@ -13,6 +13,7 @@ from types import MappingProxyType
 from backends.disk.history import Owner
 from backends.errors import Conflict, Damaged, Exists, Fenced, NotFound
 from backends.records import Record, Records
+from backends.typed import typed
 
 FORMAT = 2
 KIND = "disks"
@@ -91,7 +92,7 @@ class Head:
             if fields.pop("format") not in (1, FORMAT):
                 raise ValueError("it was written by a newer version of kedge; upgrade this node")
             pins = {name: Pin(**pin) for name, pin in fields["pins"].items()}
-            head = cls(**{**fields, "state": State(fields["state"]), "pins": pins})
+            head = typed(cls(**{**fields, "state": State(fields["state"]), "pins": pins}))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise Damaged(f"{record.key} is not the head of a disk: {error}") from error
         if record.key != f"{KIND}/{head.uuid}":

@@ -183,14 +183,20 @@ class Swarm:
         start = time.monotonic()
         while not true():
             if time.monotonic() - start > seconds:
-                said = self.manager.docker("service", "ls") + "\n" + self._tasks()
-                raise TimeoutError(f"not within {seconds} s: {what}\n{said}")
+                raise TimeoutError(f"not within {seconds} s: {what}\n{self._state()}")
             time.sleep(0.1)
         return time.monotonic() - start
 
-    def _tasks(self) -> str:
-        names = self.manager.docker("service", "ls", "-q").split()
-        return "\n".join(self.manager.docker("service", "ps", "--no-trunc", n) for n in names)
+    def _state(self) -> str:
+        """What Swarm says of its services and nodes, and the engines of themselves."""
+        said = [self.manager.docker("service", "ls"), self.manager.docker("node", "ls")]
+        for name in self.manager.docker("service", "ls", "-q").split():
+            said.append(self.manager.docker("service", "ps", "--no-trunc", name))
+        for member in self.members:
+            lines = member.node.engine.log().splitlines()
+            ours = [line[:400] for line in lines if "plugin=" not in line]
+            said += [f"-- engine of {member.name}", *ours[-12:]]
+        return "\n".join(said)
 
     def drain(self, member: Member) -> None:
         """Move all services off a member."""
