@@ -104,7 +104,7 @@ class Doctor:
                 yield from self._volumes.bounded(
                     f"examining {profile}", partial(_examined, profile, backend)
                 )
-            except KedgeError as error:
+            except Exception as error:  # a fault of ours hides no other finding
                 yield Finding(
                     Level.ERROR, f"profile {profile}", str(error), "make the storage reachable"
                 )

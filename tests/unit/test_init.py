@@ -78,6 +78,16 @@ class Plugin:
         options = ["--pid-file", str(self.pid_file), str(self.sock), str(self.admin), "--"]
         return [sys.executable, "-c", code, *options]
 
+    def said_up_to(self, words: str) -> str:
+        """Waits for a line with these words."""
+        assert self.process is not None
+        assert self.process.stderr is not None
+        lines: list[str] = []
+        while not lines or words not in lines[-1]:
+            lines.append(self.process.stderr.readline())
+            assert lines[-1], f"it ended without: {words}"
+        return "".join(lines)
+
     def said(self) -> str:
         assert self.process is not None
         assert self.process.stderr is not None
@@ -162,11 +172,10 @@ def test_killed_service_returns_and_the_socket_never_refuses(plugin: Plugin) -> 
 @pytest.mark.parametrize("status", [0, 1, 255])
 def test_no_exit_status_of_the_service_ends_init(plugin: Plugin, status: int) -> None:
     process = plugin.start(f"import sys; sys.exit({status})")
-    time.sleep(0.6)
+    said = plugin.said_up_to("starting it again in 0.1 s")
     assert process.poll() is None
     process.terminate()
-    assert process.wait(5) == 0
-    said = plugin.said()
+    assert process.wait(10) == 0
     assert f"the service ended with status {status}" in said
     assert "starting it again at once" in said
     assert "starting it again in 0.1 s" in said
@@ -179,11 +188,11 @@ def test_a_program_that_is_not_there_is_tried_again(plugin: Plugin) -> None:
     code = INIT.format(stop=1, delays="(0.0, 0.1)")
     argv = [*plugin.argv(code), "/no/program"]
     with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as init:
-        time.sleep(0.6)
+        assert init.stderr is not None
+        said = [init.stderr.readline() for _ in range(4)]
         assert init.poll() is None
         init.terminate()
-        assert init.stderr is not None
-        assert "cannot run /no/program: No such file or directory" in init.stderr.read()
+        assert "cannot run /no/program: No such file or directory" in "".join(said)
 
 
 def test_restart_delays_grow_and_start_anew_after_a_steady_time() -> None:
@@ -197,12 +206,10 @@ def test_restart_delays_grow_and_start_anew_after_a_steady_time() -> None:
 
 def test_a_service_that_lived_a_while_is_started_again_at_once(plugin: Plugin) -> None:
     process = plugin.start("import time; time.sleep(0.6)", delays="(0.0, 30.0)")
-    time.sleep(2.5)
+    said = plugin.said_up_to("starting it again") + plugin.said_up_to("starting it again")
     process.terminate()
-    process.wait(5)
-    said = plugin.said()
-    assert said.count("starting it again at once") >= 2
-    assert "in 30 s" not in said
+    process.wait(20)
+    assert said.count("starting it again at once") == 2
 
 
 def test_orphans_of_the_service_are_reaped(plugin: Plugin, tmp_path: Path) -> None:
