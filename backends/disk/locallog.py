@@ -10,6 +10,7 @@ import re
 import zlib
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
@@ -17,8 +18,15 @@ from backends.disk import logformat
 from backends.disk.logformat import HEADER, Entry, Kind, Scan, SegmentHead
 from backends.errors import Damaged, HostError
 
+LEAST = 3
+"""Files with which a log makes progress, however slowly: two stay, and one is written."""
 _NAME = re.compile(r"segment-([0-9a-f]{16})")
+_SPARE = re.compile(r"spare-[0-9a-f]{4}")
 _BINDING = "binding.json"
+
+
+class Full(HostError):
+    """There is no space for another file."""
 
 
 class Files(Protocol):
@@ -87,12 +95,22 @@ class LocalLog:
         """Bytes of the largest write that one entry can hold."""
         return (self.binding.segment - HEADER) // 2
 
+    def reserve(self) -> None:
+        """Have the files without which the log could not go on; HostError if there is no space.
+        What comes beyond them is used if there is space for it when it is needed."""
+        while len(self._segments) + len(self._spare) < min(LEAST, self._limit):
+            self._allocate()
+
     def room(self, length: int) -> bool:
-        """Whether an entry with so many bytes of data can be appended now."""
+        """Whether an entry with so many bytes of data can be appended now. A file system that is
+        full, by whomever, is a log that is full: it has room again when something was shipped."""
         size = logformat.overhead(length // 4096) + length
         if self._segments and self._segments[-1].end + size <= self.binding.segment:
             return True
-        return len(self._segments) < self._limit
+        if not self._spare and len(self._segments) < self._limit:
+            with suppress(Full):
+                self._allocate()
+        return bool(self._spare)
 
     def append(
         self, kind: Kind, offset: int, data: bytes | memoryview | int, unique: int, connection: int
@@ -175,10 +193,9 @@ class LocalLog:
             raise HostError(f"an entry of {size} bytes does not fit the log's segments")
         new = _Segment(last.number + 1 if last else self.seq + 1, self.seq + 1, self.seq)
         name = _name(new.number)
-        if self._spare:
-            self._files.rename(self._spare.pop(0), name)
-        else:
-            self._files.allocate(name, self.binding.segment)
+        if not self._spare:
+            self._allocate()
+        self._files.rename(self._spare.pop(0), name)
         head = SegmentHead(new.number, new.first, self.synced, self.binding.identity)
         self._files.write(name, 0, [head.encode()])
         self._unsynced.add(name)
@@ -186,12 +203,24 @@ class LocalLog:
         self._segments.append(new)
         return new
 
+    def _allocate(self) -> None:
+        names = {f"spare-{number:04x}" for number in range(self._limit + 1)}
+        name = min(names.difference(self._spare, self._files.names()))
+        try:
+            self._files.allocate(name, self.binding.segment)
+        except HostError:
+            self._files.remove(name)
+            raise
+        self._spare.append(name)
+
     def recover(self, upto: int = 0) -> list[Entry]:
         """Find the entries again, after a crash; those up to `upto` are in the store and may be
         missing: their segment may have been on its way to be used again. Damaged when what had
         been synced is broken."""
         found: list[Entry] = []
         cut_off: list[str] = []
+        for name in filter(_SPARE.fullmatch, self._files.names()):
+            self._files.remove(name)  # perhaps without all its space
         expected = witnessed = 0
         for number, head in self._heads():
             if head.first != expected or cut_off:

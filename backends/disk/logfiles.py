@@ -1,10 +1,12 @@
 """The few file system calls that a local log is made of, so that a test can stand in for them."""
 
+import errno
 import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from backends.disk.locallog import Full
 from backends.errors import HostError
 
 
@@ -31,11 +33,14 @@ class LogFiles:
             raise self._failed(error) from error
 
     def allocate(self, name: str, size: int) -> None:
-        """Make a file with all its space, so that later writes cannot run out of it."""
+        """Make a file with all its space, so that later writes cannot run out of it. Full when
+        there is none."""
         try:
             handle = self._handle(name, os.O_CREAT)
             os.posix_fallocate(handle, 0, size)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise Full(self._failed(error).message) from error
             raise self._failed(error) from error
 
     def rename(self, old: str, new: str) -> None:

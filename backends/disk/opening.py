@@ -167,6 +167,7 @@ def _recover(
 
 
 def _assemble(place: Place, journal: Journal, found: _Recovered, head: Head, terms: Terms) -> Disk:
+    found.log.reserve()
     overlay, cache = Overlay(), place.cache()
     for entry in found.entries:
         if entry.seq > found.upto:

@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from backends.disk.locallog import Full
 from backends.errors import HostError
 
 
@@ -15,12 +16,14 @@ class _File:
 
 
 class MemoryFiles:
-    """As LogFiles. `fail_sync`: the next sync fails, as a sick disk does."""
+    """As LogFiles. `fail_sync`: the next sync fails, as a sick disk does. `full`: there is no space
+    for another file."""
 
     def __init__(self) -> None:
         self.files: dict[str, _File] = {}
         self._durable_names: dict[str, _File] = {}
         self.fail_sync = False
+        self.full = False
 
     def names(self) -> list[str]:
         return sorted(self.files)
@@ -29,6 +32,8 @@ class MemoryFiles:
         return bytes(self._file(name).present)
 
     def allocate(self, name: str, size: int) -> None:
+        if self.full:
+            raise Full("no space left on device")
         file = self.files.setdefault(name, _File())
         for body in (file.durable, file.present):
             body.extend(bytes(max(0, size - len(body))))

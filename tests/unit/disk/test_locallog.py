@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.disk.locallog import Binding, Files, LocalLog, binding_of, new_log
+from backends.disk.locallog import LEAST, Binding, Files, LocalLog, binding_of, new_log
 from backends.disk.logfiles import LogFiles
 from backends.disk.logformat import Entry, Kind
 from backends.errors import Damaged, HostError
@@ -76,6 +76,32 @@ def test_a_full_log_has_no_room(files: Files) -> None:
         write(log, 1)
     log.release(log.seq)
     assert log.room(4096)
+
+
+def test_local_disk_full_is_a_log_that_is_full() -> None:
+    """The row of the failure matrix: no error, and room again once something was shipped."""
+    files = MemoryFiles()
+    log = new_log(files, BINDING, 100)
+    log.reserve()
+    files.full = True
+    for number in range(1, 500):
+        if not log.room(4096):
+            log.release(log.seq)
+        assert log.room(4096), "a full disk must not stop the log"
+        write(log, number)
+    assert len([name for name in files.names() if name.startswith("segment")]) == LEAST
+    files.full = False
+    while log.room(4096):
+        write(log, 1)
+    assert len([name for name in files.names() if name.startswith("segment")]) == 100
+
+
+def test_local_disk_full_from_the_beginning_is_refused() -> None:
+    files = MemoryFiles()
+    log = new_log(files, BINDING, 100)
+    files.full = True
+    with pytest.raises(HostError, match="no space"):
+        log.reserve()
 
 
 @pytest.mark.parametrize("seed", range(60))
