@@ -5,6 +5,6 @@ needs=$(dirname "$0")/needs.sh
 if ! command -v dockerd >/dev/null; then "$needs" docker.io; fi # else leave the engine that is there
 exec "$needs" \
     iptables busybox-static mmdebstrap debian-archive-keyring ca-certificates \
-    systemd mount util-linux iproute2 e2fsprogs xfsprogs attr procps fio \
+    mariadb-server postgresql sysbench systemd mount util-linux iproute2 e2fsprogs xfsprogs attr procps fio \
     glusterfs-server glusterfs-client glusterfs-cli \
-    ceph-mon ceph-mgr ceph-osd ceph-mds ceph-common ceph-fuse rbd-fuse python3-rados python3-rbd
+    ceph-mon ceph-mgr ceph-osd ceph-mds radosgw ceph-common ceph-fuse rbd-fuse python3-rados python3-rbd

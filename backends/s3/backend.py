@@ -29,10 +29,12 @@ from backends.base import (
 from backends.catalog import Catalog
 from backends.claims import Claim, Stale
 from backends.disk.fuse.layer import ROOT
+from backends.disk.fuse.path import DataPath
 from backends.disk.head import Heads
 from backends.disk.remote import Bucket, bucket_store
-from backends.errors import HostError, Invalid, KedgeError, NotFound
+from backends.errors import HostError, Invalid, KedgeError, NotFound, Unavailable
 from backends.host import loop, mountinfo, mounts, targets
+from backends.host.bounded import Bounded
 from backends.host.failures import explained
 from backends.host.freezing import Freezer
 from backends.inspection import Exported, Orphan, Progress, Sink
@@ -135,13 +137,13 @@ class S3Backend(Backend[S3Settings, S3Options]):
                 raise
 
     def detach(self, attachment: Attachment) -> None:
-        uuid, target = attachment.uuid, attachment.target
+        uuid = attachment.uuid
         with explained(f"detach volume {attachment.name}"), self._disks.locked(uuid):
             volume = Volume(attachment.name, uuid, "", S3Options())
             self._said.pop(uuid, None)
-            detaching.unmount(attachment, lambda mount: _owner(mount) == uuid)
+            _unmount(attachment)
             detaching.await_release(attachment, lambda: not _held(uuid))
-            self._disks.layer(volume).unmount(target, CLOSE_SECONDS)
+            self._disks.layer(volume).release(CLOSE_SECONDS)
             self._disks.close(uuid, attachment.name)
 
     def attachments(self) -> Sequence[Attachment]:
@@ -329,13 +331,33 @@ class S3Backend(Backend[S3Settings, S3Options]):
                 return shown
         raise HostError(f"{target} does not show volume {volume.name} although it was mounted")
 
+    def _mend(self, path: DataPath) -> None:
+        """Give a server whose holder was killed a new one; who looks at attachments does it, and
+        the keeper looks all the time. Not possible just now: tried with the next look."""
+        with suppress(KedgeError):
+            if path.held() is None:
+                path.adopt()
+
     def _attachment(self, mount: mountinfo.Mount) -> Attachment:
         name, uuid = os.path.basename(mount.point), _owner(mount)
         path = self._disks.path(uuid, name)
         stopped = {"ro", "shutdown", "emergency_ro"} & mount.super_options
         healthy = path.alive() and not stopped
+        if healthy:
+            self._mend(path)
         target = self.context.mounts / name
         return Attachment(name, uuid, target, mount.device, mount.root, healthy)
+
+
+def _unmount(attachment: Attachment) -> None:
+    """Unmount what is this volume's, and nothing that stands at its place by now. It goes on, if
+    that takes longer, because the disk takes no writes."""
+    call = Bounded(lambda: detaching.unmount(attachment, lambda m: _owner(m) == attachment.uuid))
+    if not call.done(CLOSE_SECONDS):
+        raise Unavailable(
+            f"volume {attachment.name} is not unmounted within {CLOSE_SECONDS:.0f} s, because its "
+            "disk takes no writes: its log is full and the bucket is away; it is still being tried"
+        )
 
 
 def _owner(mount: mountinfo.Mount) -> str:

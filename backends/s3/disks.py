@@ -16,7 +16,7 @@ from backends.disk.head import CLAIM_SHIFT, Head, Heads, State
 from backends.disk.remote import Arguments, Bucket, random_id
 from backends.disk.serve import Config
 from backends.disk.unlocking import coder_of, wrapped
-from backends.errors import Claimed, Damaged, Fenced, Invalid, NotFound
+from backends.errors import Claimed, Damaged, Fenced, HostError, Invalid, NotFound
 from backends.host import files
 from backends.host.filesystems import driver_of
 from backends.host.locks import locked
@@ -123,8 +123,14 @@ class Disks:
         coder_of(head, self.keys)
         if volume.options.encrypt and not head.wrapped_key:
             raise Damaged(f"volume {volume.name} is to be encrypted, and its disk is not")
-        config = Config(_FACTORY, self._arguments(volume, self.epoch(volume, head, claim)))
-        self.path(volume.uuid, volume.name).open(config, OPEN_SECONDS)
+        claim = self.epoch(volume, head, claim)
+        config = Config(_FACTORY, self._arguments(volume, claim))
+        _refuse_later(head, claim)
+        try:
+            self.path(volume.uuid, volume.name).open(config, OPEN_SECONDS)
+        except HostError:
+            _refuse_later(self.heads.read(volume.uuid), claim)
+            raise
 
     def close(self, uuid: str, name: str) -> None:
         """Ship everything and let go of the disk. Unavailable while that takes longer."""
@@ -190,4 +196,13 @@ class Disks:
                 log_bytes=int(options.log),
                 cache_bytes=int(options.cache),
             )
+        )
+
+
+def _refuse_later(head: Head, claim: int) -> None:
+    """Fenced, in words, where the server could only fail."""
+    if head.epoch >> CLAIM_SHIFT > claim:
+        raise Fenced(
+            f"disk {head.uuid} was taken by node {head.node} under claim "
+            f"{head.epoch >> CLAIM_SHIFT}; claim {claim} is over"
         )

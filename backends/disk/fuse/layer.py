@@ -76,9 +76,13 @@ class Layer:
         InUse while somebody holds the files; Unavailable when the disk takes no writes within
         `seconds` (call again). `force`: the connection is cut off then, and what the files had not
         flushed is lost; also for a data path that is dead. Each step is bounded."""
-        device = self.device()
         self._take_off(target, seconds, force=force)
         targets.clear(target)
+        self.release(seconds)
+
+    def release(self, seconds: float) -> None:
+        """Wait until the loop device is free, once nothing is mounted. InUse: it is not."""
+        device = self.device()
         if device is not None:
             self._await_released(device, seconds)
 
@@ -90,7 +94,8 @@ class Layer:
         if device is None:
             return False
         loop.refresh_size(device.number)
-        return self.driver.grow_mounted(loop.node(device.number), target, size)
+        node = loop.node(device.number)
+        return self.driver.size(node) >= size or self.driver.grow_mounted(node, target, size)
 
     def healthy(self) -> bool:
         """Whether the connection stands and the file system has not stopped writing."""

@@ -1,0 +1,63 @@
+"""The s3 backend against the whole contract, every verb dying at each of its steps (KEDGE_STRIDE:
+at every so many), on moto and on a real radosgw; and records and claims on them. Takes an hour."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from typing import ClassVar
+
+import pytest
+
+from backends.records import Records
+from backends.records_store import StoreRecords
+from backends.stores.s3 import S3Store, connect
+from backends.testing.backend import (
+    BackendContract,
+    EverywhereContract,
+    ResizeContract,
+    TrashContract,
+)
+from backends.testing.claims import ClaimsContract
+from backends.testing.records import RecordsContract
+from tests.contract.test_s3 import S3World
+from tests.lab.object_store import Moto, ObjectStore
+from tests.lab.radosgw import RadosGateway
+
+pytestmark = pytest.mark.lab
+STRIDE = int(os.environ.get("KEDGE_STRIDE", "1"))
+_prefixes = itertools.count(1)
+
+
+@pytest.fixture(scope="module", params=[Moto, RadosGateway])
+def server(request: pytest.FixtureRequest) -> Iterator[ObjectStore]:
+    made: ObjectStore = request.param()
+    try:
+        made.start()
+        made.bucket("volumes")
+        yield made
+    finally:
+        made.close()
+
+
+class TestS3(S3World, BackendContract, EverywhereContract, TrashContract, ResizeContract):
+    first: ClassVar[int] = 0
+    stride: ClassVar[int] = STRIDE
+
+
+class _OnStore:
+    @pytest.fixture
+    def records(self, server: ObjectStore) -> Records:
+        client = connect(server.endpoint)
+        self.inner = S3Store(lambda: client, "volumes", f"records-{next(_prefixes)}")
+        return StoreRecords(self.inner)
+
+    def reopen(self, records: Records) -> Records:
+        return StoreRecords(self.inner)
+
+
+class TestRecords(_OnStore, RecordsContract):
+    pass
+
+
+class TestClaims(_OnStore, ClaimsContract):
+    pass

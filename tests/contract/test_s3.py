@@ -1,0 +1,89 @@
+"""The s3 backend against the contract, on a server that speaks S3, with real FUSE and loop.
+
+Few verbs die here, each at one of its steps; `make soak` (contract/soak_s3.py) lets every verb die
+at each of its steps, on moto and on a real radosgw.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from backends.base import Context
+from backends.host import loop, mountinfo
+from backends.s3 import S3Backend
+from backends.s3.options import S3Settings
+from backends.testing.backend import EverywhereContract, ResizeContract, TrashContract
+from backends.testing.backend.attach import AttachContract
+from backends.testing.backend.create import CreateContract
+from backends.testing.backend.detach import DetachContract
+from backends.testing.backend.remove import RemoveContract
+from backends.testing.backend.world import AnyBackend, BackendWorld
+from tests.lab.object_store import Moto, ObjectStore
+
+pytestmark = pytest.mark.lab
+
+
+class S3World(BackendWorld):
+    """A prefix of its own for each test."""
+
+    options: ClassVar[Mapping[str, str]] = {"size": "64M", "log": "128M", "cache": "16M"}
+    grown: ClassVar[str] = "128M"
+    first: ClassVar[int] = 3
+    """The first step at which a verb dies; then at every `stride`th."""
+    stride: ClassVar[int] = 1_000
+
+    @pytest.fixture
+    def backend(self, tmp_path: Path, server: ObjectStore) -> AnyBackend:
+        settings = S3Settings(
+            bucket="volumes",
+            prefix=tmp_path.name,
+            endpoint=server.endpoint.url,
+            region=server.endpoint.region,
+            credentials=server.credentials(tmp_path / "credentials"),
+            path_style=True,
+        )
+        return S3Backend(settings, Context("s3", "node-1", tmp_path / "mounts", tmp_path / "state"))
+
+    def dies_at(
+        self, backend: AnyBackend, effect: int, verb: Callable[[AnyBackend], object]
+    ) -> bool:
+        return super().dies_at(backend, self.first + effect * self.stride, verb)
+
+    def leftovers(self, backend: AnyBackend) -> list[str]:
+        """Mounts at stages, and loop devices of this profile's volumes that nobody uses."""
+        state = str(backend.context.state)
+        found = [m.point for m in mountinfo.read() if m.point.startswith(f"{state}/staging")]
+        attached = {one.device for one in backend.attachments()}
+        ours = set(os.listdir(f"{state}/disks")) if os.path.isdir(f"{state}/disks") else set()
+        for number in loop.numbers():
+            status = loop.status(number)
+            if status and any(f"kedge:{uuid}:s3" == status.label for uuid in ours):
+                found += [status.label] if status.device not in attached else []
+        return found
+
+
+class TestS3(
+    S3World,
+    CreateContract,
+    RemoveContract,
+    AttachContract,
+    DetachContract,
+    EverywhereContract,
+    TrashContract,
+    ResizeContract,
+):
+    """On moto."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls) -> Iterator[ObjectStore]:
+        made = Moto()
+        try:
+            made.start()
+            made.bucket("volumes")
+            yield made
+        finally:
+            made.close()
