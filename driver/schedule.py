@@ -44,14 +44,16 @@ class Scheduler:
         subject = f"scheduled snapshots of volume {volume.name}"
         try:
             self._take_due(volume, backend, schedule)
-            for name in schedule.expired(backend.snapshot_list(volume)):
+            for name in schedule.expired(self._volumes.snapshots.look(volume, backend)):
                 self._volumes.snapshots.remove(volume.name, name)
             self._complaints.well(subject)
         except KedgeError as error:
             self._complaints.trouble(subject, error)
 
     def _take_due(self, volume: Volume[Any], backend: Snapshots, schedule: Schedule) -> None:
-        for name in schedule.due(backend.snapshot_list(volume), self._volumes.moment()):
+        for name in schedule.due(
+            self._volumes.snapshots.look(volume, backend), self._volumes.moment()
+        ):
             try:
                 self._volumes.snapshots.take(volume.name, name)
             except Exists:

@@ -40,6 +40,8 @@ class Snapshotting:
 
     def __init__(self, volumes: "Volumes") -> None:
         self._volumes = volumes
+        self.newest: dict[str, str] = {}
+        """By uuid of the volume, as far as this service has seen it: for Status."""
 
     def create(self, name: str, snapshot: str = "") -> Snapshot:
         """Take one by hand; without a name it is called after the moment. NotFound, Exists,
@@ -52,24 +54,35 @@ class Snapshotting:
         """Take one under any name: the schedule's, for example."""
         created = self._volumes.moment().strftime("%Y-%m-%dT%H:%M:%SZ")
         with self._held(name, f"taking snapshot {snapshot}") as held:
-            return held.backend.snapshot_create(
+            taken = held.backend.snapshot_create(
                 held.volume,
                 snapshot,
                 created=created,
                 attachment=held.attachment,
                 claim=held.claim,
             )
+            self.newest[held.volume.uuid] = taken.name
+            return taken
 
     def list(self, name: str) -> Sequence[Snapshot]:
         """All of a volume, oldest first, as the storage has them. Waits for nobody's lock."""
         known = self._volumes.inventory.resolve(volume_name(name))
-        return self.backend(known.profile).snapshot_list(self._volumes.fresh(known))
+        return self.look(self._volumes.fresh(known), self.backend(known.profile))
+
+    def look(self, volume: Volume[Any], backend: Snapshots) -> Sequence[Snapshot]:
+        """The same for a volume at hand."""
+        found = backend.snapshot_list(volume)
+        self.newest.pop(volume.uuid, None)
+        if found:
+            self.newest[volume.uuid] = found[-1].name
+        return found
 
     def remove(self, name: str, snapshot: str) -> None:
         """Remove one; absent: does nothing. NotFound when there is no such volume."""
         wanted = snapshot_name(snapshot)
         with self._held(volume_name(name), f"removing snapshot {wanted}") as held:
             held.backend.snapshot_remove(held.volume, wanted, claim=held.claim)
+            self.look(held.volume, held.backend)
 
     def restore(self, name: str, snapshot: str) -> None:
         """Go back to one. InUse, naming who has the volume, while it is mounted here; Claimed while

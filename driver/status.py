@@ -32,6 +32,7 @@ def view(
     owner: Ownership,
     promise: Promise | None,
     usage: Usage | None,
+    snapshot: str | None,
     *,
     node: str,
     mountpoint: str,
@@ -51,6 +52,8 @@ def view(
         status["holders"] = str(sum(promise.entry.holders.values()))
     if promise and usage and usage.used is not None:
         status["used"] = str(Size(usage.used))
+    if snapshot:
+        status["last_snapshot"] = snapshot
     if owner.needed(volume):
         status.update(owner.shown(volume))
     if promise and promise.claim:

@@ -159,6 +159,7 @@ class Volumes:
             self.owners[known.profile],
             self.ledger.get(name),
             self.attachments.usage.get(name),
+            self.snapshots.newest.get(known.volume.uuid),
             node=self.settings.node,
             mountpoint=str(self.attachments.target(name)),
         )

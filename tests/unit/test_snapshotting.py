@@ -58,8 +58,10 @@ def test_taken_and_gone_back_to_while_nobody_has_it(node: Node) -> None:
     node.volumes.snapshots.restore("db", "before")
     assert read(node) == "one"
     assert claims(node) == set()
+    assert node.volumes.get("db").status["last_snapshot"] == "before"
     node.volumes.snapshots.remove("db", "before")
     assert names(node) == []
+    assert "last_snapshot" not in node.volumes.get("db").status
 
 
 def test_without_a_name_it_is_called_after_the_moment(node: Node) -> None:
