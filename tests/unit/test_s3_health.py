@@ -152,7 +152,7 @@ def test_no_credentials_at_all(
             Bucket("there", endpoint=endpoint.url, region="us-east-1", path_style=True),
         )
     )
-    assert "there are no credentials" in found[-1].detail
+    assert "there are no credentials for bucket there" in found[-1].detail
 
 
 def test_a_certificate_that_is_not_trusted(tmp_path: Path) -> None:

@@ -107,7 +107,13 @@ class TestS3Store(StoreContract):
 
     def test_an_unreachable_store_is_unavailable(self) -> None:
         client = connect(
-            Endpoint(url="http://127.0.0.1:9", region="x", path_style=True),
+            Endpoint(
+                url="http://127.0.0.1:9",
+                region="x",
+                access_key="test",
+                secret_key="test",  # noqa: S106
+                path_style=True,
+            ),
             Tuning(connect_seconds=1),
         )
         with pytest.raises(Unavailable, match="bucket b"):
