@@ -5,7 +5,7 @@ is missing, quoted differently or racy on more stores, and nothing here needs it
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Listed:
 
     key: str
     size: int
-    modified: float = 0.0
+    modified: float = field(default=0.0, compare=False)
     """When it was made or replaced, in seconds, by the store's own clock: to be compared with
     other values of the same store only."""
 

@@ -203,8 +203,9 @@ class S3Store(Store):
             raise self._translated(error, verb, key) from error
         except botocore.exceptions.NoCredentialsError as error:
             raise Unavailable(
-                f"there are no credentials for bucket {self._bucket}: set the profile's credentials=, or AWS_ACCESS_KEY_ID "
-                "and AWS_SECRET_ACCESS_KEY in the service's environment"
+                f"there are no credentials for bucket {self._bucket}: set the profile's "
+                "credentials=, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the service's "
+                "environment"
             ) from error
         except botocore.exceptions.SSLError as error:
             raise Unavailable(
