@@ -1,24 +1,34 @@
-"""The connection to one cluster as one client. Nothing here waits longer than the timeout.
+"""What is asked of one cluster as one client. Nothing here waits longer than the timeout.
 
 librados would wait for ever, and ignores the timeout that `connect` takes: the three options below
-are what bounds it. They hold for this connection only. What carries a volume's data has none:
+are what bounds it. They hold for these connections only. What carries a volume's data has none:
 there, a cluster that is away must stall the writer and not fail him.
+
+Commands to the mgr have a connection of their own without the second option: librados leaves such
+a command behind when that time is over, and crashes when its answer comes after all. So a thread
+waits for it, and is what is left behind.
 """
 
 import errno
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from backends.ceph import bindings
+from backends.ceph.connection import Connection
 from backends.ceph.failures import Absent, explained, failure, number_of
 from backends.ceph.options import CephSettings
 from backends.errors import KedgeError, Unavailable
+from backends.host.bounded import Bounded
+
+_Send = Callable[[str], tuple[int, bytes, str]]
 
 _LIMITS = ("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout")
+_MGR_LIMITS = ("client_mount_timeout",)
+_LEFT_BEHIND = 16
+"""Commands that the mgr may owe an answer at the same time."""
 _READING = ("health", "df", " ls", "getpath", "_list", "info")
 NAMESPACE = "kedge"
 """Of everything in the pool that is not an RBD image."""
@@ -29,23 +39,24 @@ class Cluster:
 
     def __init__(self, settings: CephSettings) -> None:
         self.settings = settings
-        self._lock = threading.Lock()
-        self._handle: Any = None
-        self._failures = 0
+        self._connection = Connection(settings, _LIMITS)
+        self._to_mgr = Connection(settings, _MGR_LIMITS)
+        self._owed = threading.BoundedSemaphore(_LEFT_BEHIND)
 
     def mon(self, prefix: str, **arguments: Any) -> Any:
         """A monitor's answer. Absent, Conflict, NoSpace, Unavailable as `failure` says."""
-        return self._command("mon_command", prefix, arguments)
+        handle = self._connection.handle()
+        return self._command(lambda text: handle.mon_command(text, b""), prefix, arguments)
 
     def mgr(self, prefix: str, **arguments: Any) -> Any:
-        """A manager's answer; see `mon`."""
-        return self._command("mgr_command", prefix, arguments)
+        """The mgr's answer; see `mon`. What it was asked in vain it may still do later."""
+        return self._command(self._ask_mgr, prefix, arguments)
 
     @contextmanager
     def pool(self, namespace: str = "") -> Iterator[Any]:
         """The pool (an `rados.Ioctx`) for the block. Unavailable when it does not exist."""
         name = self.settings.pool
-        handle = self._connected()
+        handle = self._connection.handle()
         try:
             with self._reached(f"open pool {name}"):
                 opened = handle.open_ioctx(name)
@@ -63,14 +74,14 @@ class Cluster:
 
     def fsid(self) -> str:
         """The identity of the cluster."""
-        handle = self._connected()
+        handle = self._connection.handle()
         with self._reached("ask for the cluster's identity"):
             return str(handle.get_fsid())
 
     def close(self) -> None:
-        """Let go of the connection; the next call makes a new one."""
-        with self._lock:
-            self._handle = None  # shut down by the last thread that still uses it
+        """Let go of the connections; the next call makes new ones."""
+        self._connection.close()
+        self._to_mgr.close()
 
     @contextmanager
     def _reached(self, what: str) -> Iterator[None]:
@@ -83,14 +94,13 @@ class Cluster:
                 self.close()
             raise
 
-    def _command(self, how: str, prefix: str, arguments: dict[str, Any]) -> Any:
-        handle = self._connected()
+    def _command(self, send: _Send, prefix: str, arguments: dict[str, Any]) -> Any:
         what = f"ceph {prefix}"
         if not prefix.endswith(_READING):
             sys.audit("kedge.ceph", what, arguments)
         request = json.dumps({"prefix": prefix, "format": "json", **arguments})
         with self._reached(what):
-            code, output, said = getattr(handle, how)(request, b"")
+            code, output, said = send(request)
         if code:
             raise failure(what, code, said)
         try:
@@ -98,54 +108,20 @@ class Cluster:
         except ValueError:
             return output.decode().strip()
 
-    def _connected(self) -> Any:
-        """The handle. Callers that waited while somebody else failed to connect fail with him."""
-        seen = self._failures
-        with self._lock:
-            if self._handle is not None:
-                return self._handle
-            if self._failures != seen:
-                raise Unavailable(f"the cluster of {self._where()} does not answer; try again")
-            try:
-                self._handle = self._connect()
-            except BaseException:
-                self._failures += 1
-                raise
-            return self._handle
+    def _ask_mgr(self, request: str) -> tuple[int, bytes, str]:
+        seconds = self.settings.timeout
+        silent = Unavailable("the cluster's mgr does not answer in time; try again")
+        handle = self._to_mgr.handle()
+        if not self._owed.acquire(timeout=seconds):
+            raise silent
+        answers: list[tuple[int, bytes, str]] = []
 
-    def _connect(self) -> Any:
-        settings = self.settings
-        self._check_files()
-        options = dict.fromkeys(_LIMITS, str(round(settings.timeout)))
-        options["keyring"] = str(settings.keyring)
-        if settings.monitors is not None:
-            options["mon_host"] = settings.monitors
-        conffile = None if settings.monitors is not None else str(settings.conf)
-        try:
-            rados = bindings.rados()
-        except ImportError as error:
-            raise Unavailable(f"{error}; {bindings.INSTALL}") from error
-        with explained(f"connect to the cluster of {self._where()} as client.{settings.client}"):
-            handle = rados.Rados(name=f"client.{settings.client}", conffile=conffile, conf=options)
+        def ask() -> None:
             try:
-                handle.connect()
-            except BaseException:
-                handle.shutdown()
-                raise
-            return handle
+                answers.append(handle.mgr_command(request, b""))
+            finally:
+                self._owed.release()
 
-    def _check_files(self) -> None:
-        """librados would call every one of these the same: invalid, or refused."""
-        files = [self.settings.keyring]
-        files += [self.settings.conf] if self.settings.monitors is None else []
-        for path in files:
-            try:
-                path.read_bytes()
-            except OSError as error:
-                raise Unavailable(
-                    f"{path} cannot be read ({error.strerror}); put Ceph's file there, or name "
-                    "another in the profile"
-                ) from error
-
-    def _where(self) -> str:
-        return self.settings.monitors or str(self.settings.conf)
+        if not Bounded(ask).done(seconds):
+            raise silent
+        return answers[0]

@@ -84,6 +84,7 @@ class DiskLayout:
         self.images.remove(image)
         self.images.remove(self._making(volume.uuid))
         self.place.sessions.forget(volume.uuid)
+        self.place.forget_lock(volume.uuid)
 
     def where(self, volume: Volume[CephOptions]) -> str:
         return f"rbd {self.place.settings.pool}/{_image(volume.uuid)}"

@@ -80,6 +80,7 @@ class FilesystemLayout:
             self.place.cluster.mgr("fs subvolume rm", **wanted)
         self.snapshots.forget(volume.uuid)
         self.place.sessions.forget(volume.uuid)
+        self.place.forget_lock(volume.uuid)
 
     def where(self, volume: Volume[CephOptions]) -> str:
         settings = self.place.settings
@@ -127,7 +128,8 @@ class FilesystemLayout:
         """Nothing: ceph-fuse answers everybody with an error once it is shut out."""
 
     def clients(self, uuid: str) -> list[Session]:
-        spared = self.place.own(uuid) if self.client.healthy(uuid) else []
+        # One that outlived the plugin it was started in is well, and nothing here reaches it.
+        spared = self.place.own(uuid) if self.client.reached(uuid) is not None else []
         known = self.place.sessions.of(uuid)
         named = {one.user for one in known}
         unknown = [user for user in self._users(uuid) if user not in named]

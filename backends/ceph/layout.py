@@ -63,6 +63,10 @@ class Place:
         """Nobody else on this machine attaches or detaches the volume during the block."""
         return locked(self.directory("locks") / uuid, _LOCK_SECONDS)
 
+    def forget_lock(self, uuid: str) -> None:
+        """The volume is gone, and its uuid never comes again."""
+        (self.directory("locks") / uuid).unlink(missing_ok=True)
+
     def own(self, uuid: str) -> list[Session]:
         """What this node has written down for the volume."""
         return [one for one in self.sessions.of(uuid) if one.node == self.node]

@@ -1,0 +1,80 @@
+"""One connection to a cluster as one client, made when it is first needed."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from backends.ceph import bindings
+from backends.ceph.failures import explained
+from backends.ceph.options import CephSettings
+from backends.errors import Unavailable
+
+
+class Connection:
+    """`bounded`: the options of librados that shall not wait longer than the profile's timeout.
+    Connects again after `close`. Thread-safe."""
+
+    def __init__(self, settings: CephSettings, bounded: Sequence[str]) -> None:
+        self._settings = settings
+        self._bounded = bounded
+        self._lock = threading.Lock()
+        self._handle: Any = None
+        self._failures = 0
+
+    def handle(self) -> Any:
+        """The `rados.Rados`. Callers that waited while somebody else failed to connect fail with
+        him."""
+        seen = self._failures
+        with self._lock:
+            if self._handle is not None:
+                return self._handle
+            if self._failures != seen:
+                raise Unavailable(f"the cluster of {self._where()} does not answer; try again")
+            try:
+                self._handle = self._connect()
+            except BaseException:
+                self._failures += 1
+                raise
+            return self._handle
+
+    def close(self) -> None:
+        """Let go of the connection; the next call makes a new one."""
+        with self._lock:
+            self._handle = None  # shut down by the last thread that still uses it
+
+    def _connect(self) -> Any:
+        settings = self._settings
+        self._check_files()
+        options = dict.fromkeys(self._bounded, str(round(settings.timeout)))
+        options["keyring"] = str(settings.keyring)
+        if settings.monitors is not None:
+            options["mon_host"] = settings.monitors
+        conffile = None if settings.monitors is not None else str(settings.conf)
+        try:
+            rados = bindings.rados()
+        except ImportError as error:
+            raise Unavailable(f"{error}; {bindings.INSTALL}") from error
+        with explained(f"connect to the cluster of {self._where()} as client.{settings.client}"):
+            handle = rados.Rados(name=f"client.{settings.client}", conffile=conffile, conf=options)
+            try:
+                handle.connect()
+            except BaseException:
+                handle.shutdown()
+                raise
+            return handle
+
+    def _check_files(self) -> None:
+        """librados would call every one of these the same: invalid, or refused."""
+        files = [self._settings.keyring]
+        files += [self._settings.conf] if self._settings.monitors is None else []
+        for path in files:
+            try:
+                path.read_bytes()
+            except OSError as error:
+                raise Unavailable(
+                    f"{path} cannot be read ({error.strerror}); put Ceph's file there, or name "
+                    "another in the profile"
+                ) from error
+
+    def _where(self) -> str:
+        return self._settings.monitors or str(self._settings.conf)
