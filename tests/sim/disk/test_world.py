@@ -14,8 +14,6 @@ import pytest
 
 from backends.disk import cloning, deletion, pins
 from backends.disk.checkpoint import Manifest
-from backends.disk.collecting import Collector
-from backends.disk.compaction import Copy
 from backends.disk.head import Head
 from backends.disk.journal import Journal
 from backends.disk.liveness import Pinned
@@ -85,19 +83,6 @@ def removal_forgets_clones() -> Any:
     return patch.object(deletion, "_needed", lambda store, head: set())
 
 
-def bases_are_left_too_early() -> Any:
-    """A clone lets go of its base although it still uses it."""
-
-    def leave(self: Collector) -> None:
-        journal = self._journal
-        if journal.base:
-            owned = self._heads.read(journal.uuid)
-            deletion.leave_base(self._store, self._heads, owned, new_id=self._new_id)
-            journal.base = ""
-
-    return patch.object(Collector, "_leave_base", leave)
-
-
 def what_lives_again_is_dead() -> Any:
     """Going back forgets to count what it brings back."""
     real = Journal.become
@@ -106,18 +91,6 @@ def what_lives_again_is_dead() -> Any:
         real(self, past)
         for number, found in self.map.objects.items():
             self.map.objects[number] = replace(found, live=0, died=found.died or self.tail.seq)
-
-    return patch.object(Journal, "become", become)
-
-
-def old_local_logs_follow_the_past() -> Any:
-    """What was not shipped before going back is replayed on top of it."""
-    real = Journal.become
-
-    def become(self: Journal, past: Manifest) -> None:
-        holders = self.tail.holders
-        real(self, past)
-        self.tail = replace(self.tail, holders=holders)
 
     return patch.object(Journal, "become", become)
 
@@ -134,26 +107,6 @@ def parts_of_pinned_checkpoints_are_litter() -> Any:
 def a_clone_takes_its_regions_for_its_own() -> Any:
     """Keys of the base are taken for the clone's: its first look finds nothing."""
     return patch.object(cloning, "located", lambda prefix, key: key)
-
-
-def copies_overwrite_what_is_newer() -> Any:
-    """A block that was shipped anew while it was copied becomes old again."""
-    return patch.object(Copy, "_unchanged", lambda self, journal, block: True)
-
-
-def copies_name_wrong_places() -> Any:
-    """Blocks that are left out of a copy shift those behind them."""
-    real = Copy.content
-
-    def content(self: Copy, journal: Journal) -> Any:
-        made, moved = real(self, journal)
-        extents, taken = [], 0
-        for extent in made.extents:
-            extents.append(replace(extent, first=taken))
-            taken += extent.count
-        return replace(made, extents=tuple(extents)), moved
-
-    return patch.object(Copy, "content", content)
 
 
 def sweepers_take_names_of_any_epoch() -> Any:
@@ -179,17 +132,13 @@ def sweepers_know_only_what_lives() -> Any:
 
 
 MUTANTS = [
-    copies_overwrite_what_is_newer,
-    copies_name_wrong_places,
     sweepers_take_names_of_any_epoch,
     sweepers_know_only_what_lives,
     pins_do_not_count,
     pins_end_too_early,
     pins_of_the_past,
     removal_forgets_clones,
-    bases_are_left_too_early,
     what_lives_again_is_dead,
-    old_local_logs_follow_the_past,
     parts_of_pinned_checkpoints_are_litter,
     a_clone_takes_its_regions_for_its_own,
 ]
