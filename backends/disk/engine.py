@@ -73,6 +73,8 @@ class Disk:
         """When the oldest write that is not in the store was made; None: all are."""
         self.shipped = parts.overlay.seq
         """The last entry that is in the store (0: it is not known to be)."""
+        self.pressed = 0
+        """Writers that wait for room: what there is to ship is due at once then."""
         self._connection = connection
         self._clock = clock
         self._replayed = set(parts.replayed)
@@ -247,13 +249,22 @@ class Disk:
             if unique and unique in self._replayed:
                 return
             while not self.parts.log.room(0 if kind is Kind.DISCARD else length):
-                self._changed.wait()
-                self._check()
+                self._wait_for_room()
             entry = self._log(kind, offset, data, unique)
             self.parts.overlay.take(entry)
             if self.dirty_since is None:
                 self.dirty_since = self._clock()
                 self._changed.notify_all()
+
+    def _wait_for_room(self) -> None:
+        """Until something was shipped: a full log makes writers slow, it never makes them fail."""
+        self.pressed += 1
+        self._changed.notify_all()
+        try:
+            self._changed.wait()
+        finally:
+            self.pressed -= 1
+        self._check()
 
     def _log(self, kind: Kind, offset: int, data: bytes | memoryview | int, unique: int) -> Entry:
         try:

@@ -68,4 +68,5 @@ class Worker:
         if since is None:
             return False
         waiting = len(self._disk.parts.overlay) * 4096
-        return waiting >= SEAL_BYTES or self._clock() - since >= self._rpo
+        pressed = self._disk.pressed > 0 or waiting >= SEAL_BYTES
+        return pressed or self._clock() - since >= self._rpo
