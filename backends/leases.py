@@ -200,6 +200,10 @@ class Lease:
                 self._renew(session)
             return session
 
+    def due(self) -> bool:
+        """Whether it is time to renew; also while there is nothing to renew."""
+        return self.remaining() < self.terms.trust - self.terms.renew * 0.9
+
     def renew(self) -> None:
         """Renew if there is a session. Raises Fenced, once, when the lease was ended; Unavailable
         leaves `valid_until` as it was and may be repeated at once."""

@@ -113,11 +113,13 @@ class Attachments:
         When it raises, nothing is mounted, or the intent stays in the ledger and the keeper takes
         it from there; so it does for a volume that was held, because its holders may still have
         the files."""
+        written = promise.claim is not None and bool(self.occupants(promise))
         promise = self.record(promise, Event.ATTACH)
         try:
-            claim = self._claim(volume, promise, seconds)
+            claim = self._claim(volume, promise, seconds, written=written)
         except KedgeError:
-            self._failed(promise)
+            if not written:  # else the row stays, for the guard to stop whoever writes
+                self._failed(promise)
             raise
         try:
             target = self.target(volume.name)
@@ -129,12 +131,18 @@ class Attachments:
         facts = {"device": shown.device, "root": shown.root, "claim": claim}
         return self.record(promise, Event.ATTACHED, **facts)
 
-    def _claim(self, volume: Volume[Any], promise: Promise, seconds: float) -> Claim | None:
-        """The claim, if one is needed, in the ledger before anything is done under it."""
+    def _claim(
+        self, volume: Volume[Any], promise: Promise, seconds: float, *, written: bool
+    ) -> Claim | None:
+        """The claim, if one is needed, in the ledger before anything is done under it. `written`:
+        processes have the volume under the row's claim, and may go on under no other."""
         owner = self.owner(promise)
         if not owner.needed(volume):
             return None
-        claim = owner.acquire(volume, seconds)
+        if written and promise.claim is not None:
+            claim = owner.keep(volume, promise.claim)
+        else:
+            claim = owner.acquire(volume, seconds)
         self._ledger.change(promise.name, lambda row: replace(row or promise, claim=claim))
         return claim
 
@@ -163,7 +171,8 @@ class Attachments:
         """After an attach that failed: nothing is mounted by it. A volume that was held before
         keeps its claim, because its holders may still write."""
         current = self._ledger.get(promise.name)
-        if claim is not None and not (current and current.entry.holders):
+        held = bool(current and current.entry.holders) or bool(self.occupants(promise))
+        if claim is not None and not held:
             try:
                 self.owner(promise).release(claim)
             except KedgeError as error:

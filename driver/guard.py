@@ -57,10 +57,12 @@ class Guard:
 
     def renew(self) -> None:
         """One round of renewal. Raises what the storage raises."""
-        try:
-            self._owner.lease.renew()
-        except Fenced as lost:
-            log.error("%s", lost)
+        due = self._owner.lease.due()
+        if due:
+            try:
+                self._owner.lease.renew()
+            except Fenced as lost:
+                log.error("%s", lost)
         self._owner.look()
         claimed = self._claimed()
         for promise in claimed:
@@ -68,6 +70,8 @@ class Guard:
         for promise in self._unclaimed():
             self._regain(promise)
         self.armed.set()
+        if not due:
+            return
         current = [promise.claim for promise in self._claimed() if promise.claim]
         for uuid, reason in self._owner.claims.lost(current).items():
             self._lost(uuid, reason)
@@ -96,8 +100,9 @@ class Guard:
         try:
             resumed = self._owner.resume(claim.uuid, claim.epoch, claim.session)
         except Fenced as lost:
-            self._fence(promise, str(lost))
-            return
+            if not self._owner.holds(claim.uuid, claim.epoch):
+                self._fence(promise, str(lost))
+            return  # else it was the lease that was lost on the way: the next round resumes
 
         self._volumes.ledger.amend(promise, lambda row: replace(row, claim=resumed))
 
@@ -136,7 +141,11 @@ class Guard:
                 self._fence(promise, str(reason))
 
     def _fence(self, promise: Promise, reason: str) -> None:
-        """Cut off first, without waiting for any lock; then write it down."""
+        """Cut off first, without waiting for any lock; then write it down. A row that has another
+        claim by now is not meant."""
+        current = self._volumes.ledger.get(promise.name)
+        if current is None or current.claim != promise.claim:
+            return
         if isinstance(self._backend, SelfFencing):
             try:
                 self._backend.cut_off(self._volumes.attachments.of(promise))

@@ -87,6 +87,21 @@ class Ownership:
             self._sleep(POLL)
         return self._settled(volume, claim)
 
+    def keep(self, volume: Volume[Any], claim: Claim) -> Claim:
+        """The claim under which processes of this node have written until now, for mounting their
+        volume again. Fenced when it has passed to another meanwhile, even if it is free again:
+        what they have in memory is from before the other's turn."""
+        return self._settle(volume, self.claims.resume(claim))
+
+    def holds(self, uuid: str, epoch: int) -> bool:
+        """Whether the storage says, now, that this node has the claim under this epoch."""
+        holder = self.claims.holder(uuid)
+        return holder is not None and (holder.held, holder.node, holder.epoch) == (
+            True,
+            self.lease.node,
+            epoch,
+        )
+
     def seize(self, volume: Volume[Any]) -> Claim:
         """The claim, now: somebody vouches that its holder is dead."""
         claim = self.claims.acquire(volume.uuid, name=volume.name, force=True)
@@ -197,14 +212,18 @@ class Ownership:
         return status
 
     def _settled(self, volume: Volume[Any], claim: Claim) -> Claim:
-        """Fence who is stale, and say how this holder is to be fenced in its turn."""
-        if not isinstance(self._backend, Fences):
-            return claim
+        """As `_settle`, of a claim that nothing is done under yet: given back if it fails."""
         try:
-            if claim.stale:
-                self._backend.fence(volume, claim.stale)
-            facts = self._backend.fence_facts(volume)
-            return self.claims.amend(claim, fence=facts, settled=True)
+            return self._settle(volume, claim)
         except KedgeError:
             self.release(claim)
             raise
+
+    def _settle(self, volume: Volume[Any], claim: Claim) -> Claim:
+        """Fence who is stale, and say how this holder is to be fenced in its turn."""
+        if not isinstance(self._backend, Fences):
+            return claim
+        if claim.stale:
+            self._backend.fence(volume, claim.stale)
+        facts = self._backend.fence_facts(volume)
+        return self.claims.amend(claim, fence=facts, settled=True)

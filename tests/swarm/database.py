@@ -155,8 +155,8 @@ class Chaos:
         assert checked == "OK", f"CHECK TABLE says {checked}"
         epochs = [rows[n][1] for n in sorted(rows)]
         assert epochs == sorted(epochs), "a row of a lower epoch after one of a higher"
-        stamps = {epoch: {node for node, e in rows.values() if e == epoch} for epoch in epochs}
-        assert all(len(nodes) == 1 for nodes in stamps.values()), f"one epoch, one node: {stamps}"
+        stamps = {(epoch, node) for node, epoch in rows.values()}
+        assert len(stamps) == len(set(epochs)), f"one epoch, one node: {sorted(stamps)}"
         missing = {row.n for row in confirmed if row.n not in rows} - self._gone
         self._gone |= missing
         self._may_be_gone([row for row in confirmed if row.n in missing], event, lost_node)

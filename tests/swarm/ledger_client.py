@@ -43,6 +43,8 @@ class LedgerClient:
         self._service = service
         self._volume = volume
         self._acked: list[Acked] = []
+        self._newest: Acked
+        self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._stop = threading.Event()
         self._threads = [
@@ -69,12 +71,13 @@ class LedgerClient:
 
     def newest(self) -> Acked:
         """The last row confirmed under the highest epoch."""
-        return max(self.acked, key=lambda row: (row.epoch, row.at))
+        return self._newest
 
     def since(self, time: float) -> list[Acked]:
         """What was confirmed after that moment."""
-        found = list(itertools.takewhile(lambda row: row.at > time, reversed(self.acked)))
-        return found[::-1]
+        last = len(self._acked)
+        first = next((at for at in range(last, 0, -1) if self._acked[at - 1].at <= time), 0)
+        return self._acked[first:last]
 
     def ask(self, sql: str) -> str:
         """The answer of the server that has the highest epoch."""
@@ -129,5 +132,9 @@ class LedgerClient:
         watchdog.cancel()
         if answer.strip() != str(n):
             return False
-        self._acked.append(Acked(n, node, epoch, time.monotonic()))
+        row = Acked(n, node, epoch, time.monotonic())
+        with self._lock:
+            self._acked.append(row)
+            if len(self._acked) == 1 or row.epoch >= self._newest.epoch:
+                self._newest = row
         return True

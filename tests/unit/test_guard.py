@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from backends.base import Attachment
-from backends.errors import Claimed, InUse, Invalid, Unavailable
+from backends.claims import Claim
+from backends.errors import Claimed, Fenced, InUse, Invalid, Unavailable
 from backends.memory import MemoryBackend
+from driver.ledger import Promise
 from driver.lifecycle import State
 from tests.simulated import Node
 
@@ -274,3 +277,94 @@ def test_epochs_go_on_after_the_trash(a: Node) -> None:
     backend.restore(uuid, "old")
     a.volumes.mount("old", "id")
     assert int(a.volumes.get("old").status["epoch"]) > 1
+
+
+def test_a_claim_taken_anew_here_is_not_cut_off(a: Node) -> None:
+    """The guard looked at the ledger, and then the volume was mounted again under a new claim."""
+    a.volumes.mount("db", "id-a")
+    before = a.ledger.get("db")
+    a.volumes.unmount("db", "id-a")
+    a.volumes.mount("db", "id-a2")
+    a.run("db")
+    assert before is not None
+    a.guards["prod"]._fence(before, "the claim of before is lost")
+    assert a.kernel.occupants[a.uuid_of("db")]
+    assert a.state("db") is State.ATTACHED
+
+
+def test_a_lease_lost_on_the_way_is_not_a_lost_claim(
+    a: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody took the claim: it is resumed as soon as there is a lease again."""
+    a.volumes.mount("db", "id-a")
+    a.run("db")
+    a.start()
+    row = a.ledger.get("db")
+    assert row is not None
+    assert row.claim is not None
+    a.ledger.amend(row, lambda row: replace(row, claim=replace(claim_of(row), session="before")))
+    owner = a.volumes.owners["prod"]
+
+    def lost(uuid: str, epoch: int, session: str) -> Claim:
+        raise Fenced("the lease of node a was ended by node b")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, "resume", lost)
+        a.guards["prod"].renew()
+    assert a.state("db") is State.ATTACHED
+    a.guards["prod"].renew()
+    row = a.ledger.get("db")
+    assert row is not None
+    assert claim_of(row).session == owner.lease.session
+
+
+def claim_of(row: Promise) -> Claim:
+    assert row.claim is not None
+    return row.claim
+
+
+def test_a_lost_mount_is_not_made_again_after_another_node_wrote(a: Node, b: Node) -> None:
+    """Its processes have files open from before the other node's turn."""
+    a.volumes.mount("db", "id-a")
+    a.run("db")
+    pass_time(7.0, b)  # the service of a is dead
+    b.volumes.mount("db", "id-b")
+    b.volumes.unmount("db", "id-b")
+    a.kernel.mounts.clear()
+    a.start(ready=False)
+    a.tenders["prod"].round()
+    assert not a.mounted("db"), "under a claim of its own, though node b wrote meanwhile"
+    a.round()
+    a.volumes.ready.set()
+    assert not a.kernel.occupants.get(a.uuid_of("db")), "stopped"
+    pass_time(5.0, a, b)
+    a.volumes.mount("db", "id-a2")
+    assert a.volumes.get("db").status["epoch"] == "3"
+
+
+def test_a_lost_mount_is_made_again_under_the_same_claim(a: Node) -> None:
+    a.volumes.mount("db", "id-a")
+    a.run("db")
+    a.kernel.mounts.clear()
+    a.start()
+    assert a.mounted("db")
+    assert a.volumes.get("db").status["epoch"] == "1"
+
+
+def test_fenced_and_nobody_took_it_the_next_container_has_it_at_once(a: Node, b: Node) -> None:
+    """A service that was away for longer than its lease, and slow to come back."""
+    a.volumes.mount("db", "id-a")
+    a.run("db")
+    heal = cut_from_storage(a)
+    pass_time(10.0, a)
+    assert a.state("db") in (State.FENCED, State.DETACHING, None)
+    heal()
+    pass_time(3.0, a)
+    assert a.state("db") is None, "at rest again, by itself"
+    before = a.clock()
+    a.volumes.mount("db", "id-a2")
+    assert a.clock() - before < 0.1
+    assert a.state("db") is State.ATTACHED
+    lives_on(a, b)
+    with pytest.raises(Claimed, match="node a"):
+        b.volumes.mount("db", "id-b")
