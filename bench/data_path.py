@@ -13,9 +13,10 @@ import statistics
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from backends.host import mountinfo
 from bench.machine import described
 from bench.mariadb import transactions_per_second
 from bench.service import running
@@ -59,8 +60,12 @@ def places(home: Path) -> Iterator[dict[str, Path]]:
         finally:
             for name in ("directory", "image"):
                 service.unmount(name)
-                service.call("VolumeDriver.Remove", Name=name)
+                with suppress(RuntimeError):  # a container started meanwhile may have a copy
+                    service.call("VolumeDriver.Remove", Name=name)
             subprocess.run(["umount", str(hand)], check=True)
+            for mount in reversed(mountinfo.read()):
+                if mount.point.startswith(f"{home}/"):
+                    subprocess.run(["umount", "-l", mount.point], check=True)
 
 
 def fio(place: Path, options: list[str], seconds: int) -> float:
