@@ -1,8 +1,8 @@
 """Which tests run one after the other, on one worker, and which groups begin first.
 
 Tests with real parts (marked `lab`) that share a fixture share a group: all tests below a directory
-with a `conftest.py`, and else those of one file. A test may name another group itself with
-`pytest.mark.xdist_group`. All other tests are spread over the workers one by one.
+with a `conftest.py`, and else those of one class, or of one file. A test may name another group
+itself with `pytest.mark.xdist_group`. All other tests are spread over the workers one by one.
 
 The longest groups begin first, so that no worker is left alone with one at the end; what is short
 fills up the rest. `LONGEST` is by what `make test` prints, and a group that it does not know comes
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 LABS = ("engine", "swarm")
 """Directories in which every test is one with real parts."""
 LONGEST = ("swarm", "ceph", "gluster", "engine-managed", "engine-socket")
-SHORTEST = ("contract/test_local", "local", "lab/test_loop", "lab/test_outside", "unit/test_tcp")
+SHORTEST = ("local", "lab/test_loop", "lab/test_outside", "unit/test_tcp")
 
 
 def arrange(items: list[pytest.Item]) -> None:
@@ -36,6 +36,9 @@ def group(item: pytest.Item) -> str:
     above = [place for place in item.path.parents if HERE in place.parents]
     shared = next((place for place in above if (place / "conftest.py").exists()), None)
     name = str((shared or item.path.with_suffix("")).relative_to(HERE))
+    cls = getattr(item, "cls", None)
+    if cls and not shared:
+        return f"{name}-{cls.__name__}"
     made_with = getattr(item, "callspec", None)
     form = made_with.params.get("shared_node") if made_with else None
     return f"{name}-{form}" if form else name
