@@ -69,8 +69,6 @@ class Disk:
         self.size = parts.journal.map.size * BLOCK
         self.parts = parts
         self.durability = durability
-        self.dirty_since: float | None = None
-        """When the oldest write that is not in the store was made; None: all are."""
         self.shipped = parts.overlay.seq
         """The last entry that is in the store (0: it is not known to be)."""
         self.pressed = 0
@@ -86,7 +84,7 @@ class Disk:
         self._closed = False
         self._sweep_at = clock() + FIRST_AFTER
         if parts.overlay:
-            self.shipped, self.dirty_since = 0, clock()
+            self.shipped = 0
 
     def read(self, offset: int, length: int) -> bytes:
         """See BlockDevice."""
@@ -171,8 +169,15 @@ class Disk:
             self.parts.journal.map.size = size // BLOCK
             self.size = size
 
+    @property
+    def dirty_since(self) -> float | None:
+        """When the oldest write that is not in the store was made; None: all are."""
+        with self._lock:
+            return self.parts.overlay.since
+
     def ship(self) -> bool:
-        """Put everything written until now into the store; False when there was nothing.
+        """Put the oldest of what was written into the store, everything unless that is more than
+        one record holds; False when there was nothing.
 
         Fenced, Damaged: from then on the disk is broken. While the store cannot be asked this
         waits, as the journal was told to; writers go on until the log is full."""
@@ -182,12 +187,10 @@ class Disk:
                 if not self.parts.overlay:
                     return False
                 changes = self.parts.overlay.changes()
-                began = self._clock()
             try:
                 self.parts.shipper.ship(changes)
             except BaseException as error:
                 with self._lock:
-                    self.parts.overlay.kept()
                     if isinstance(error, Fenced | Damaged):
                         self._broken = error
                     self._changed.notify_all()
@@ -195,7 +198,6 @@ class Disk:
             with self._lock:
                 self.parts.overlay.shipped(changes)
                 self.shipped = changes.upto
-                self.dirty_since = began if self.parts.overlay else None
                 self.parts.log.release(changes.upto)
                 self._changed.notify_all()
             return True
@@ -251,9 +253,9 @@ class Disk:
             while not self.parts.log.room(0 if kind is Kind.DISCARD else length):
                 self._wait_for_room()
             entry = self._log(kind, offset, data, unique)
-            self.parts.overlay.take(entry)
-            if self.dirty_since is None:
-                self.dirty_since = self._clock()
+            first = not self.parts.overlay
+            self.parts.overlay.take(entry, self._clock())
+            if first:
                 self._changed.notify_all()
 
     def _wait_for_room(self) -> None:

@@ -23,7 +23,7 @@ from backends.disk.history import Owner, Tail
 from backends.disk.journal import Journal
 from backends.disk.locallog import Binding, Files, LocalLog, binding_of, new_log
 from backends.disk.logformat import Entry
-from backends.disk.overlay import Overlay
+from backends.disk.overlay import SEAL_BLOCKS, Overlay
 from backends.disk.reader import Reader
 from backends.disk.shipping import Shipper
 from backends.disk.sweeping import AGE, Sweeper
@@ -66,6 +66,8 @@ class Terms:
     """Bytes of a file of the local log."""
     segments: int = 32
     """How many files there may be: the bound of what is not in the store."""
+    batch: int = SEAL_BLOCKS
+    """Blocks after which a record is closed: a backlog is sent as several."""
     grace: float = GRACE
     excess: float = EXCESS
     many: int = MANY
@@ -168,10 +170,10 @@ def _recover(
 
 def _assemble(place: Place, journal: Journal, found: _Recovered, head: Head, terms: Terms) -> Disk:
     found.log.reserve()
-    overlay, cache = Overlay(), place.cache()
+    overlay, cache = Overlay(seal_blocks=terms.batch), place.cache()
     for entry in found.entries:
         if entry.seq > found.upto:
-            overlay.take(entry)
+            overlay.take(entry, place.clock())
     collector = Collector(
         *(journal, place.heads, place.store),
         clock=place.clock,

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from backends.disk.intervals import Intervals
 from backends.disk.logformat import Entry, Kind
 
+SEAL_BLOCKS = 8192
+"""32 MiB: what a record says at most, give or take one write."""
+
 
 @dataclass(frozen=True)
 class Dirty:
@@ -17,69 +20,90 @@ class Dirty:
 
 @dataclass(frozen=True)
 class Changes:
-    """The overlay as it was after entry `upto`: holes first, then the blocks."""
+    """What changed since the changes before, up to entry `upto`: holes first, then the blocks."""
 
     upto: int
     holes: tuple[tuple[int, int], ...]
     blocks: dict[int, Dirty]
 
 
-class Overlay:
-    """Not thread-safe. Blocks hide holes, holes hide the store."""
+class _Batch:
+    """What one record will say: coalesced within, never beyond."""
 
-    def __init__(self) -> None:
-        self._blocks: dict[int, Dirty] = {}
-        self._holes = Intervals()
-        self._shipping = Intervals()
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.upto = 0
+        self.blocks: dict[int, Dirty] = {}
+        self.holes = Intervals()
+
+    def forget(self, start: int, count: int) -> None:
+        if count > len(self.blocks):
+            for block in [b for b in self.blocks if start <= b < start + count]:
+                del self.blocks[block]
+            return
+        for block in range(start, start + count):
+            self.blocks.pop(block, None)
+
+
+class Overlay:
+    """Not thread-safe. A row of batches: newer ones hide older ones, and all hide the store; in
+    each, blocks hide holes. A batch that is large enough is sealed, so that a backlog reaches the
+    store in records of bounded size, and frees the local log one after the other."""
+
+    def __init__(self, *, seal_blocks: int = SEAL_BLOCKS) -> None:
+        self._seal_blocks = seal_blocks
+        self._batches: list[_Batch] = []
+        self._sealed = 0
+        """How many batches, from the oldest on, take nothing in any more."""
         self.seq = 0
         """The last entry taken in."""
 
     def __bool__(self) -> bool:
-        return bool(self._blocks or self._holes or self._shipping)
+        return bool(self._batches)
 
     def __len__(self) -> int:
-        return len(self._blocks)
+        return sum(len(batch.blocks) for batch in self._batches)
 
-    def take(self, entry: Entry) -> None:
+    @property
+    def since(self) -> float | None:
+        """When the oldest entry was taken in; None: there is none."""
+        return self._batches[0].since if self._batches else None
+
+    def take(self, entry: Entry, now: float = 0.0) -> None:
         """Take in the next entry of the log."""
+        if len(self._batches) == self._sealed:
+            self._batches.append(_Batch(now))
+        batch = self._batches[-1]
         start, count = entry.offset // 4096, entry.length // 4096
-        self.seq = entry.seq
+        self.seq = batch.upto = entry.seq
         if entry.kind is Kind.DISCARD:
-            self._forget(start, count)
-            self._holes.add(start, count)
+            batch.forget(start, count)
+            batch.holes.add(start, count)
             return
+        position, blocks = entry.position, batch.blocks
         for place, checksum in enumerate(entry.checksums):
-            self._blocks[start + place] = Dirty(entry.seq, entry.position + place * 4096, checksum)
+            blocks[start + place] = Dirty(entry.seq, position + place * 4096, checksum)
+        if len(blocks) >= self._seal_blocks:
+            self._sealed = len(self._batches)
 
     def find(self, block: int) -> Dirty | bool:
         """The block's place in the log; True when it is a hole; False when the store has it."""
-        found = self._blocks.get(block)
-        if found is not None:
-            return found
-        return block in self._holes or block in self._shipping
+        for batch in reversed(self._batches):
+            found = batch.blocks.get(block)
+            if found is not None:
+                return found
+            if block in batch.holes:
+                return True
+        return False
 
     def changes(self) -> Changes:
-        """Everything, to be shipped. Not again before `shipped` or `kept` was called."""
-        self._shipping, self._holes = self._holes, Intervals()
-        return Changes(self.seq, tuple(self._shipping), dict(self._blocks))
-
-    def kept(self) -> None:
-        """What `changes` returned was not shipped."""
-        for start, count in self._holes:
-            self._shipping.add(start, count)
-        self._holes, self._shipping = self._shipping, Intervals()
+        """The oldest batch, to be shipped; it takes nothing in any more. The same again until
+        `shipped` was called."""
+        self._sealed = max(1, self._sealed)
+        oldest = self._batches[0]
+        return Changes(oldest.upto, tuple(oldest.holes), oldest.blocks)
 
     def shipped(self, changes: Changes) -> None:
-        """What `changes` returned is in the store."""
-        self._shipping = Intervals()
-        for block, dirty in changes.blocks.items():
-            if self._blocks.get(block) is dirty:
-                del self._blocks[block]
-
-    def _forget(self, start: int, count: int) -> None:
-        if count > len(self._blocks):
-            for block in [b for b in self._blocks if start <= b < start + count]:
-                del self._blocks[block]
-            return
-        for block in range(start, start + count):
-            self._blocks.pop(block, None)
+        """What `changes` returned last is in the store."""
+        self._sealed -= 1
+        self._batches.pop(0)

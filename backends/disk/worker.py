@@ -50,6 +50,8 @@ class Worker:
                 if copying and not self._due():
                     copying = self._disk.compact()
                 self.last_error = ""
+                if self._due():
+                    continue
             except Unavailable as error:
                 self.last_error = error.message
             except KedgeError as error:

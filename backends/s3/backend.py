@@ -124,7 +124,7 @@ class S3Backend(Backend[S3Settings, S3Options]):
         with explained(f"attach volume {volume.name}"), self._disks.locked(volume.uuid):
             if (shown := self._usable(current, target)) is not None:
                 return shown
-            if not _held(current.uuid):
+            if not _held(current.uuid, self.context.node):
                 self._disks.close(current.uuid, current.name)
             self._disks.open(current, claim.epoch if claim else None)
             try:
@@ -141,8 +141,8 @@ class S3Backend(Backend[S3Settings, S3Options]):
         with explained(f"detach volume {attachment.name}"), self._disks.locked(uuid):
             volume = Volume(attachment.name, uuid, "", S3Options())
             self._said.pop(uuid, None)
-            _unmount(attachment)
-            detaching.await_release(attachment, lambda: not _held(uuid))
+            _unmount(attachment, self.context.node)
+            detaching.await_release(attachment, lambda: not _held(uuid, self.context.node))
             self._disks.layer(volume).release(CLOSE_SECONDS)
             self._disks.close(uuid, attachment.name)
 
@@ -152,7 +152,11 @@ class S3Backend(Backend[S3Settings, S3Options]):
             above = os.path.realpath(self.context.mounts)
             points = sorted({m.point for m in table if os.path.dirname(m.point) == above})
             tops = [mountinfo.top(table, point) for point in points]
-            found = [self._attachment(top) for top in tops if top is not None and _owner(top)]
+            found = [
+                self._attachment(top)
+                for top in tops
+                if top is not None and _owner(top, self.context.node)
+            ]
             if not self._thawed:
                 self._freezer.recover({one.uuid: one.target for one in found})
                 self._thawed = True
@@ -314,7 +318,7 @@ class S3Backend(Backend[S3Settings, S3Options]):
         top = mountinfo.top(mountinfo.read(), os.path.realpath(target))
         if top is None:
             return None
-        if _owner(top) != volume.uuid:
+        if _owner(top, self.context.node) != volume.uuid:
             raise HostError(f"something else is mounted at {target} ({top.type}); unmount it")
         if (shown := self._attachment(top)).healthy:
             return shown
@@ -339,7 +343,7 @@ class S3Backend(Backend[S3Settings, S3Options]):
                 path.adopt()
 
     def _attachment(self, mount: mountinfo.Mount) -> Attachment:
-        name, uuid = os.path.basename(mount.point), _owner(mount)
+        name, uuid = os.path.basename(mount.point), _owner(mount, self.context.node)
         path = self._disks.path(uuid, name)
         stopped = {"ro", "shutdown", "emergency_ro"} & mount.super_options
         healthy = path.alive() and not stopped
@@ -349,10 +353,12 @@ class S3Backend(Backend[S3Settings, S3Options]):
         return Attachment(name, uuid, target, mount.device, mount.root, healthy)
 
 
-def _unmount(attachment: Attachment) -> None:
+def _unmount(attachment: Attachment, node: str) -> None:
     """Unmount what is this volume's, and nothing that stands at its place by now. It goes on, if
     that takes longer, because the disk takes no writes."""
-    call = Bounded(lambda: detaching.unmount(attachment, lambda m: _owner(m) == attachment.uuid))
+    call = Bounded(
+        lambda: detaching.unmount(attachment, lambda m: _owner(m, node) == attachment.uuid)
+    )
     if not call.done(CLOSE_SECONDS):
         raise Unavailable(
             f"volume {attachment.name} is not unmounted within {CLOSE_SECONDS:.0f} s, because its "
@@ -360,21 +366,22 @@ def _unmount(attachment: Attachment) -> None:
         )
 
 
-def _owner(mount: mountinfo.Mount) -> str:
-    """The uuid of the volume that a mount shows; empty when it is none of ours."""
+def _owner(mount: mountinfo.Mount, node: str) -> str:
+    """The uuid of the volume that a mount shows; empty when it is none of this node's."""
     number = loop.number_of(mount.device)
     found = loop.status(number) if number is not None and mount.root == ROOT else None
     if found is None:
         return ""
     uuid = found.label.removeprefix("kedge:").partition(":")[0]
-    return uuid if found.label == label(uuid) else ""
+    return uuid if found.label == label(uuid, node) else ""
 
 
-def _held(uuid: str) -> bool:
-    """Whether a loop device of the volume is still in use by somebody."""
-    for entry in os.listdir("/sys/block"):
-        if entry.startswith("loop") and loop.in_use(int(entry[4:])):
-            found = loop.status(int(entry[4:]))
-            if found is not None and found.label == label(uuid):
+def _held(uuid: str, node: str) -> bool:
+    """Whether a loop device of the volume is still in use by somebody. Only those whose file may
+    be the volume's disk are asked: another's storage may hang."""
+    for number in loop.numbers():
+        if f"{uuid}.fuse/" in loop.backing_file(number):
+            found = loop.status(number)
+            if found is not None and found.label == label(uuid, node):
                 return True
     return False

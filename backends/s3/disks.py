@@ -1,6 +1,7 @@
 """The disks of an s3 profile on this node: made, opened at a path, closed, deleted."""
 
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -32,9 +33,10 @@ _LOCK_SECONDS = 10.0
 _FACTORY = "backends.disk.remote:open_remote"
 
 
-def label(uuid: str) -> str:
-    """What `losetup` shows for a volume's device."""
-    return f"kedge:{uuid}:s3"
+def label(uuid: str, node: str) -> str:
+    """What `losetup` shows for a volume's device. Nodes in containers share their machine's loop
+    devices, and each knows its own by this."""
+    return f"kedge:{uuid}:s3:{zlib.crc32(node.encode()):08x}"
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ class Disks:
         """The file system on it."""
         return Layer(
             self.path(volume.uuid, volume.name),
-            label(volume.uuid),
+            label(volume.uuid, self.context.node),
             driver_of(volume.options.fs),
             Staging(self.context.state / "staging"),
         )

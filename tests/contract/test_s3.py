@@ -14,6 +14,7 @@ import pytest
 from backends.base import Context
 from backends.host import loop, mountinfo
 from backends.s3 import S3Backend
+from backends.s3.disks import label
 from backends.s3.options import S3Settings
 from backends.testing.backend import EverywhereContract, ResizeContract, TrashContract
 from backends.testing.backend.attach import AttachContract
@@ -60,7 +61,7 @@ class S3World(BackendWorld):
         ours = set(os.listdir(f"{state}/disks")) if os.path.isdir(f"{state}/disks") else set()
         for number in loop.numbers():
             status = loop.status(number)
-            if status and any(f"kedge:{uuid}:s3" == status.label for uuid in ours):
+            if status and any(status.label == label(u, backend.context.node) for u in ours):
                 found += [status.label] if status.device not in attached else []
         return found
 

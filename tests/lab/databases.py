@@ -263,6 +263,12 @@ class PostgreSQL(Database):
 
     owner = "postgres"
 
+    def start(self) -> None:
+        """In containers the first process is always number 1, and no lock file of a lost node names
+        one that lives here; these share one machine's numbers."""
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        super().start()
+
     @property
     def _programs(self) -> Path:
         return max(Path("/usr/lib/postgresql").glob("*/bin"))

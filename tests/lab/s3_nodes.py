@@ -23,6 +23,7 @@ from backends.disk.fuse.path import DataPath
 from backends.host import loop, mountinfo, mounts
 from backends.options import parse
 from backends.s3 import S3Backend
+from backends.s3.disks import label
 from backends.s3.options import S3Options, S3Settings
 from tests.lab.object_store import ObjectStore
 
@@ -143,7 +144,7 @@ class Node:
             mounts.unmount(target, lazily=True)
         self.path.clear(SECONDS)
         until = time.monotonic() + SECONDS
-        while f"kedge:{self.volume.uuid}:s3" in map(_label, loop.numbers()):
+        while label(self.volume.uuid, self.name) in map(_label, loop.numbers()):
             assert time.monotonic() < until, "somebody still holds the lost node's device"
             time.sleep(0.05)
         self.attached = None

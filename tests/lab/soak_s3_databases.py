@@ -20,6 +20,7 @@ import pytest
 from backends.errors import Fenced
 from tests.lab.databases import Database, Ledger, MariaDB, PostgreSQL
 from tests.lab.object_store import Moto, ObjectStore
+from tests.lab.own_mounts import own_mounts
 from tests.lab.proxy import Proxy
 from tests.lab.s3_nodes import BUCKET, Node, nodes
 
@@ -45,7 +46,8 @@ def server() -> Iterator[ObjectStore]:
     try:
         made.start()
         made.bucket(BUCKET)
-        yield made
+        with own_mounts():
+            yield made
     finally:
         made.close()
 

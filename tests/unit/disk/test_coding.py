@@ -188,7 +188,7 @@ class Recorder:
 
 def test_no_nonce_is_used_for_two_texts_and_nothing_is_in_the_clear() -> None:
     """Also when writers race for a slot of the log, die, and begin again."""
-    run_recorded(range(1, 13, 2))
+    run_recorded(range(1, 15, 2))
     assert len(Recorder.seen) > 300
 
 
@@ -197,7 +197,7 @@ def test_one_key_for_all_objects_would_be_noticed() -> None:
         return ciphers.Box(Recorder(self._key))  # type: ignore[arg-type]
 
     with patch.object(Cipher, "box", box), pytest.raises(AssertionError):
-        run_recorded(range(1, 13, 2))
+        run_recorded(range(1, 15, 2))
 
 
 def run_recorded(seeds: Iterable[int]) -> None:

@@ -425,4 +425,12 @@ class World:
         )
 
     def terms(self) -> Terms:
-        return Terms(segment=56 * 1024, segments=8, grace=4.0, excess=1.2, many=8, stray_age=20.0)
+        return Terms(
+            segment=56 * 1024,
+            segments=8,
+            batch=self.chance.choice((1, 3, 8192)),
+            grace=4.0,
+            excess=1.2,
+            many=8,
+            stray_age=20.0,
+        )
