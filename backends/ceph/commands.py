@@ -64,8 +64,9 @@ def kernel_ceph(
 
 def rbd_map(settings: CephSettings, image: str, kind: str) -> list[str]:
     """`rbd device map`, of `kind` krbd or nbd; it prints the device. The kernel's client is one of
-    its own for each image, so that shutting one out meets no other image of the node."""
-    options = {"krbd": ["-o", "noshare"], "nbd": ["--io-timeout", "0"]}[kind]
+    its own for each image, so that shutting one out meets no other image of the node. Nobody waits
+    for udev: in a container there is none, and the device's node is made by us."""
+    options = {"krbd": ["-o", "noshare,noudev"], "nbd": ["--io-timeout", "0"]}[kind]
     conf = "/dev/null" if settings.monitors is not None else str(settings.conf)
     monitors = ["-m", settings.monitors] if settings.monitors is not None else []
     return [
@@ -77,8 +78,8 @@ def rbd_map(settings: CephSettings, image: str, kind: str) -> list[str]:
 
 def rbd_unmap(device: str, kind: str, *, force: bool) -> list[str]:
     """`rbd device unmap`. `force`: although it is in use; what waits for it fails."""
-    forced = ["-o", "force"] if force and kind == "krbd" else []
-    return ["rbd", "device", "unmap", "-t", kind, *forced, device]
+    options = {"krbd": ["-o", "force,noudev" if force else "noudev"], "nbd": []}[kind]
+    return ["rbd", "device", "unmap", "-t", kind, *options, device]
 
 
 def rbd_fuse(settings: CephSettings, image: str, mountpoint: Path, *, source: str) -> list[str]:

@@ -73,7 +73,7 @@ def test_a_mapped_image_is_a_node_that_a_loop_device_can_hold(
         assert loop.backed_by(node) == above.number
     assert (tmp_path / "image").read_bytes()[:7] == b"through"
     device.close(directory)
-    assert kernel.ran[-1] == ["rbd", "device", "unmap", "-t", "krbd", "/dev/rbd0"]
+    assert kernel.ran[-1] == ["rbd", "device", "unmap", "-t", "krbd", "-o", "noudev", "/dev/rbd0"]
     assert not directory.exists()
 
 
@@ -107,4 +107,4 @@ def test_a_device_is_ended_at_once(kernel: FakeKernel, device: RbdDevice, tmp_pa
     directory = tmp_path / "state/images/u"
     device.open("kedge-u", directory, DiskClient.KERNEL)
     device.kill(directory)
-    assert kernel.ran[-1][-3:] == ["-o", "force", "/dev/rbd0"]
+    assert kernel.ran[-1][-3:] == ["-o", "force,noudev", "/dev/rbd0"]

@@ -97,7 +97,7 @@ def test_the_kernels_cephfs_is_mounted_as_a_client_of_its_own() -> None:
 
 def test_images_are_mapped_as_clients_of_their_own() -> None:
     assert " ".join(rbd_map(SETTINGS, "kedge-u", "krbd")) == (
-        "rbd device map -t krbd -o noshare -c /etc/ceph/ceph.conf --id kedge "
+        "rbd device map -t krbd -o noshare,noudev -c /etc/ceph/ceph.conf --id kedge "
         "--keyring /etc/ceph/k kedge/kedge-u"
     )
     assert " ".join(rbd_map(REMOTE, "kedge-u", "nbd")) == (
@@ -108,10 +108,10 @@ def test_images_are_mapped_as_clients_of_their_own() -> None:
 
 def test_images_are_unmapped() -> None:
     assert " ".join(rbd_unmap("/dev/rbd3", "krbd", force=False)) == (
-        "rbd device unmap -t krbd /dev/rbd3"
+        "rbd device unmap -t krbd -o noudev /dev/rbd3"
     )
-    assert rbd_unmap("/dev/rbd3", "krbd", force=True)[-3:] == ["-o", "force", "/dev/rbd3"]
-    assert "force" not in rbd_unmap("/dev/nbd3", "nbd", force=True)
+    assert rbd_unmap("/dev/rbd3", "krbd", force=True)[-3:] == ["-o", "force,noudev", "/dev/rbd3"]
+    assert "-o" not in rbd_unmap("/dev/nbd3", "nbd", force=True)
 
 
 def test_what_the_kernels_client_says_of_itself() -> None:
