@@ -8,6 +8,7 @@ import functools
 import threading
 from array import array
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -21,6 +22,7 @@ from backends.disk.head import Head
 from backends.disk.history import Held, Owner, Tail
 from backends.disk.liveness import Litter
 from backends.disk.naming import located, made_at, maker, prefix_of, seq_of
+from backends.disk.upcoming import Upcoming
 from backends.errors import Damaged, Fenced, NotFound, Unavailable
 from backends.stores.base import Store
 from backends.stores.settled import create
@@ -53,6 +55,7 @@ class Journal:
         new_id: Callable[[], bytes],
         wait: Callable[[int], None],
         coder: Coder = PLAIN,
+        pool: Executor | None = None,
     ) -> None:
         self.uuid = head.uuid
         self.owner = owner
@@ -74,6 +77,7 @@ class Journal:
         self.base = head.base
         """The disk whose objects this one still uses."""
         self.coder = coder
+        self._pool = pool
         self._store = store
         self._new_id = new_id
         self._wait = wait
@@ -120,10 +124,11 @@ class Journal:
         """Take over every record up to the first free slot, or to the first of an epoch above
         `until`. Damaged when there are records behind a free slot: they were made after one that
         must have stood there."""
+        upcoming = Upcoming(lambda seq: self._store.get(self._log(seq)), self._pool)
         while True:
             seq = self.tail.seq + 1
             try:
-                body = self._record(seq)
+                body = upcoming.get(seq) or self._record(seq)
             except NotFound:
                 if not self._beyond(seq):
                     return
@@ -254,7 +259,10 @@ class Journal:
             self.tail = tail
 
     def _record(self, seq: int) -> bytes:
-        return self.patiently(lambda: self._store.get(self.prefix + commit.log_key(seq)))
+        return self.patiently(lambda: self._store.get(self._log(seq)))
+
+    def _log(self, seq: int) -> str:
+        return self.prefix + commit.log_key(seq)
 
     def checked(self, key: str, decode: Callable[[bytes], T]) -> T:
         """An object that must be there and right."""

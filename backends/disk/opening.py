@@ -89,7 +89,11 @@ def open_disk(place: Place, uuid: str, *, claim: int, terms: Terms) -> Disk:
     binding = binding_of(place.files, uuid)
     head, owner = _take(place, uuid, claim, binding)
     journal = Journal(
-        *(place.store, head, owner), new_id=place.new_id, wait=place.wait, coder=place.coder
+        *(place.store, head, owner),
+        new_id=place.new_id,
+        wait=place.wait,
+        coder=place.coder,
+        pool=place.readers,
     )
     journal.load(head)
     journal.replay()

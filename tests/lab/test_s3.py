@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from backends.base import Context, Spec
-from backends.errors import Claimed, Exists, NotFound
+from backends.base import Context, Level, Spec
+from backends.errors import Claimed, Exists, Invalid, NotFound
 from backends.options import Size, parse
 from backends.s3 import S3Backend
 from backends.s3.options import S3Options, S3Settings
@@ -109,3 +109,70 @@ def test_snapshots_of_a_mounted_volume_clones_and_the_way_back(
     one.remove(copy)
     left = [item.key for item in S3Store(lambda: client, "volumes", "p").list("disks/")]
     assert all("/log/" in key for key in left)
+
+
+class Sink:
+    """Keeps what is exported."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.parts.append(data)
+
+
+def test_an_encrypted_volume_is_checked_exported_and_refused(
+    endpoint: Endpoint, tmp_path: Path
+) -> None:
+    """By the backend, on a server that speaks S3: compressed and encrypted, looked over, carried
+    away, found damaged, and not opened with another key."""
+    client = connect(endpoint)
+    client.create_bucket(Bucket="sealed")
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    (keys / "k").write_bytes(os.urandom(32))
+    made = node(endpoint, tmp_path, "one")
+    settings = replace(made.settings, bucket="sealed", keys=keys)
+    one = S3Backend(settings, made.context)
+    chosen = {"size": "64M", "log": "128M", "cache": "16M", "encrypt": "k", "compress": "zstd"}
+    options = parse(S3Options, chosen, subject="db")
+    volume = one.create(Spec("db", options, str(uuid.uuid4()), "2026-02-03T04:05:06Z"))
+    attached = one.attach(volume, one.context.mounts / "db", claim=None)
+    text = os.urandom(4096) * 256 + os.urandom(2 << 20)
+    with (attached.target / "f").open("wb") as file:
+        file.write(text)
+        os.fsync(file.fileno())
+    one.usage(attached)
+    assert "unsent" in one.status(volume)
+    one.detach(attached)
+
+    store = S3Store(lambda: client, "sealed", "p")
+    bodies = {item.key: store.get(item.key) for item in store.list("disks/")}
+    assert bodies
+    assert not any(text[:64] in body for body in bodies.values())
+    last = one.fsck(volume, lambda done, total: None, attached=False)[-1]
+    assert last.level is Level.OK, last
+    to = Sink()
+    done = one.export(volume, None, to, lambda done, total: None)
+    image = b"".join(to.parts)
+    assert (done.form, done.size) == ("disk", 64 << 20)
+    assert all(text[at : at + 4096] in image for at in (0, 1 << 20, len(text) - 4096))
+
+    key = max((key for key in bodies if "/data/" in key), key=lambda key: len(bodies[key]))
+    body = bodies[key]
+    store.put(key, body[:-9] + bytes([body[-9] ^ 1]) + body[-8:])
+    found = one.fsck(volume, lambda done, total: None, attached=False)
+    assert any(f.level is Level.ERROR and key in f.subject for f in found), found
+    store.put(key, body)
+
+    right = (keys / "k").read_bytes()
+    (keys / "k").write_bytes(os.urandom(32))
+    before = {item.key for item in store.list("")}
+    with pytest.raises(Invalid, match="another one"):
+        one.attach(volume, one.context.mounts / "db", claim=None)
+    assert {item.key for item in store.list("")} == before
+    (keys / "k").write_bytes(right)
+    again = one.attach(volume, one.context.mounts / "db", claim=None)
+    assert (again.target / "f").read_bytes() == text
+    one.detach(again)
+    one.remove(volume)

@@ -1,8 +1,10 @@
 """The reader, its cache, and what is fetched before it is asked for."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -13,8 +15,9 @@ from backends.disk.engine import Disk
 from backends.disk.head import Heads
 from backends.disk.opening import Place, Terms, open_disk
 from backends.disk.scrubbing import Scrubber
+from backends.disk.upcoming import Upcoming
 from backends.disk.warming import Warming
-from backends.errors import Damaged, Unavailable
+from backends.errors import Damaged, NotFound, Unavailable
 from backends.records_store import StoreRecords
 from backends.stores.memory import MemoryStore
 from tests.unit.disk.memory_files import MemoryFiles
@@ -134,6 +137,44 @@ def test_what_is_fetched_already_is_not_fetched_again(bench: Bench) -> None:
         threading.Timer(0.1, bench.store.gate.set).start()
         assert [read.result() for read in reads] == [block(n) for n in range(6)]
     assert len(bench.store.ranges) == 1
+
+
+def test_a_new_owner_reads_the_log_many_records_at_a_time(bench: Bench) -> None:
+    """And finds those that were made while it read."""
+    disk = bench.open()
+    for number in range(40):
+        disk.write(number * 4096, block(number), 0)
+        disk.ship()
+    store, real, together, most = bench.store, bench.store.get, [0], [0]
+    lock = threading.Lock()
+
+    def get(key: str) -> bytes:
+        with lock:
+            together[0] += 1
+            most[0] = max(most[0], together[0])
+        try:
+            if "/log/" in key:
+                time.sleep(0.005)
+            return real(key)
+        finally:
+            with lock:
+                together[0] -= 1
+
+    with patch.object(store, "get", get):
+        again = bench.open()
+    assert 2 <= most[0] <= 16
+    assert again.read(0, 40 * 4096) == expected(0, 40)
+    asked: list[int] = []
+
+    def fetch(seq: int) -> bytes:
+        asked.append(seq)
+        if seq > 3:
+            raise NotFound("not yet")
+        return b"%d" % seq
+
+    upcoming = Upcoming(fetch, bench.pools[0])
+    assert [upcoming.get(seq) for seq in (1, 2, 3, 4)] == [b"1", b"2", b"3", None]
+    assert Upcoming(fetch, None).get(1) is None
 
 
 def test_the_cache_lasts_over_a_restart(bench: Bench) -> None:
