@@ -44,6 +44,7 @@ soak: venv ## the tests that grow with time, for as long as a night (root)
 	KEDGE_KILLS=40 KEDGE_KILL_SIZE=700M $(PY) -m pytest -s tests/lab/test_datapath_s3.py
 	KEDGE_DATABASES=both KEDGE_OUTAGE=240 $(PY) -m pytest -s --timeout 900 tests/lab/soak_s3_databases.py
 	$(PY) -m pytest tests/contract/soak_s3.py
+	$(PY) -m pytest tests/engine/soak_containers.py tests/engine/soak_backends.py
 
 demo: ## a MariaDB on a kedge volume that outlives its container; installs what it needs (root)
 	packaging/demo.sh run

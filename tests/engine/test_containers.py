@@ -102,23 +102,6 @@ def test_image_files_are_copied_into_an_empty_volume(node: Node, volume: str) ->
     assert again == "two", "a volume with files is left as it is"
 
 
-def test_nocopy_leaves_the_volume_empty_and_as_it_was_made(node: Node, volume: str) -> None:
-    look = ("--", "sh", "-c", "stat -c '%u:%g' /seeded; ls -A /seeded")
-    assert node.run("--rm", "-v", f"{volume}:/seeded:nocopy", *look) == "0:0"
-    mount = f"type=volume,src={volume},dst=/seeded,volume-nocopy=true"
-    assert node.run("--rm", "--mount", mount, *look) == "0:0"
-
-
-def test_a_reader_beside_a_writer(node: Node, volume: str) -> None:
-    """Read-only is the container's affair: the volume is one mount, writable, for both."""
-    node.run("-d", "--name", "reader", "-v", f"{volume}:/data:ro", *FOREVER)
-    node.run("--rm", "-v", f"{volume}:/data", "--", "sh", "-c", "echo new > /data/file")
-    assert node.docker("exec", "reader", "cat", "/data/file") == "new"
-    with pytest.raises(Failed, match="Read-only file system"):
-        node.docker("exec", "reader", "touch", "/data/other")
-    assert node.status(volume)["holders"] == "1"
-
-
 def test_owner_and_mode_options(node: Node) -> None:
     node.create("owned", "uid=70", "gid=71", "mode=0750")
     shown = node.run("--rm", "-v", "owned:/data", "--", "stat", "-c", "%u:%g %a", "/data")
