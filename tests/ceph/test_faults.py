@@ -179,6 +179,38 @@ def test_a_monitor_that_is_stopped_stalls_no_writer_and_no_caller(
     assert fresh.get("db") == volume
 
 
+def test_a_monitor_that_dies_and_comes_back(node: Node, ceph: Ceph) -> None:
+    """The service that asked meanwhile needs no restart, and neither does a new one."""
+    backend = node()
+    volume = make(backend, Layout.DISK)
+    attachment = attach(backend, volume)
+    ceph.kill("mon.a")
+    fresh = node("late")
+    fails(lambda: fresh.get("db"), 2 * PATIENCE)
+    assert [one.level for one in fresh.findings()] == [Level.ERROR]
+    with (attachment.target / "f").open("w") as file:
+        file.write("the data path needs no monitor")
+        os.fsync(file.fileno())
+    ceph.spawn("mon.a")
+    ceph.wait_for(ceph.healthy, "HEALTH_OK")
+    assert backend.get("db") == fresh.get("db") == volume
+    backend.detach(attachment)
+    backend.remove(volume)
+
+
+def test_a_mgr_that_hangs_hangs_no_call(node: Node, ceph: Ceph) -> None:
+    backend = node()
+    volume = make(backend, Layout.FILESYSTEM)
+    ceph.signal("mgr.x", signal.SIGSTOP)
+    try:
+        fails(lambda: make(backend, Layout.FILESYSTEM, name="other"), 3 * PATIENCE)
+        assert backend.get("db") == volume, "what exists is known without a manager"
+    finally:
+        ceph.signal("mgr.x", signal.SIGCONT)
+    ceph.wait_for(ceph.healthy, "HEALTH_OK")
+    backend.remove(make(backend, Layout.FILESYSTEM, name="other"))
+
+
 @LAYOUTS
 def test_an_osd_that_dies_and_comes_back(node: Node, layout: Layout, ceph: Ceph) -> None:
     backend = node()
