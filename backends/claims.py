@@ -219,6 +219,8 @@ class Claims:
                 self._verified[uuid] = mark
             except Fenced as reason:
                 found[uuid] = reason
+            except Damaged:
+                continue  # nobody can take it over either; whoever asks for it is told
         return found
 
     def holder(self, uuid: str) -> Holder | None:

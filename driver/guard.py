@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from backends.base import Backend, SelfFencing
-from backends.errors import Busy, Fenced, KedgeError
+from backends.errors import Busy, Damaged, Fenced, KedgeError
 from driver.complaints import Complaints
 from driver.ledger import Promise
 from driver.lifecycle import Event, State
@@ -64,11 +64,10 @@ class Guard:
             except Fenced as lost:
                 log.error("%s", lost)
         self._owner.look()
-        claimed = self._claimed()
-        for promise in claimed:
-            self._resume(promise)
+        for promise in self._claimed():
+            self._one(promise, self._resume)
         for promise in self._unclaimed():
-            self._regain(promise)
+            self._one(promise, self._regain)
         self.armed.set()
         if not due:
             return
@@ -91,6 +90,16 @@ class Guard:
             and promise.claim is not None
             and promise.entry.state in GUARDED
         ]
+
+    def _one(self, promise: Promise, act: Callable[[Promise], None]) -> None:
+        """A claim that cannot be read does not hold up those of other volumes."""
+        subject = f"volume {promise.name}"
+        try:
+            act(promise)
+        except Damaged as error:
+            self._complaints.trouble(subject, error)
+            return
+        self._complaints.well(subject)
 
     def _resume(self, promise: Promise) -> None:
         """Take a claim of an earlier run of this service into the present session."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from backends.base import Access, Backend, Fences, OnRemove, Volume
 from backends.claims import Claim, Claims, Holder
-from backends.errors import Claimed, Fenced, KedgeError, Unavailable
+from backends.errors import Claimed, Damaged, Fenced, KedgeError, Unavailable
 from backends.leases import Lease, LeaseWatch, Terms
 
 log = logging.getLogger(__name__)
@@ -194,20 +194,39 @@ class Ownership:
             known = self._holders.get(volume.uuid)
             if known is not None and known[0] == stamp:
                 holders[volume.uuid] = known
-            elif (holder := self.claims.holder(volume.uuid)) is not None:
+            elif (holder := self._read(volume)) is not None:
                 holders[volume.uuid] = (stamp, holder)
         with self._lock:
             self._holders = holders
 
-    def shown(self, volume: Volume[Any]) -> Mapping[str, str]:
-        """Owner, epoch and lease age for Status, from memory."""
+    def learn(self, volume: Volume[Any]) -> None:
+        """Learn it of one volume, now."""
+        if (holder := self._read(volume)) is not None:
+            with self._lock:
+                self._holders = {**self._holders, volume.uuid: ("", holder)}
+
+    def _read(self, volume: Volume[Any]) -> Holder | None:
+        """One claim that cannot be read does not hide the others."""
+        try:
+            return self.claims.holder(volume.uuid)
+        except Damaged as error:
+            log.error("volume %s: %s", volume.name, error)
+            return None
+
+    def shown(self, volume: Volume[Any], mine: Claim | None) -> Mapping[str, str]:
+        """Owner, epoch and lease age for Status, from memory. `mine`: what this node is sure to
+        have, which the last look at all claims may not know yet."""
         with self._lock:
             _, holder = self._holders.get(volume.uuid, ("", None))
-        if holder is None:
+        if mine is not None:
+            owner, epoch = mine.node, mine.epoch
+        elif holder is not None:
+            owner, epoch = holder.node if holder.held else "", holder.epoch
+        else:
             return {}
-        status = {"owner": holder.node if holder.held else "", "epoch": str(holder.epoch)}
-        age = self.watch.age(holder.node)
-        if holder.held and age is not None:
+        status = {"owner": owner, "epoch": str(epoch)}
+        age = self.watch.age(owner)
+        if owner and age is not None:
             status["lease_age"] = f"{age:.1f}s"
         return status
 

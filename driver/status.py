@@ -55,9 +55,8 @@ def view(
     if snapshot:
         status["last_snapshot"] = snapshot
     if owner.needed(volume):
-        status.update(owner.shown(volume))
-    if promise and promise.claim:
-        status.update(owner=promise.claim.node, epoch=str(promise.claim.epoch))
+        held = promise.claim if promise and state is not State.FENCED else None
+        status.update(owner.shown(volume, held))
     status.update(backend.status(volume))
     shown = mountpoint if state is State.ATTACHED else ""
     return View(volume.name, volume.created, shown, status)

@@ -393,6 +393,7 @@ class Volumes:
             if self.ledger.get(name) is not None:
                 raise Invalid(f"volume {name} is in use on this node; stop its containers instead")
             owner.release(owner.seize(volume))
+            owner.learn(volume)
             return known
 
     def _finished_removal(self, name: str) -> bool:

@@ -74,3 +74,18 @@ def test_zeros_take_no_room(tmp_path: Path) -> None:
         sparse.finish()
     assert (tmp_path / "f").read_bytes() == content
     assert (tmp_path / "f").stat().st_blocks * 512 < 300_000
+
+
+def test_a_volume_is_taken_over(service: Service) -> None:
+    service.ok("Create", Name="db", Opts=None)
+    said = kedge(service, "takeover", "db", "--yes")
+    assert said == b"db is free; the next mount gets it\n"
+    assert shown(service, "inspect", "db")["status"]["owner"] == ""
+    assert b"held by nobody; is that node certainly dead?" in kedge(
+        service, "takeover", "db", code=1
+    )
+    service.ok("Mount", Name="db", ID="id")
+    assert shown(service, "inspect", "db")["status"]["epoch"] == "2"
+    assert b"is in use on this node; stop its containers" in kedge(
+        service, "takeover", "db", "--yes", code=1
+    )
