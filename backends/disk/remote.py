@@ -57,6 +57,7 @@ class Bucket:
     """A file in the format of the SDK's shared credentials, its section `default`."""
     path_style: bool = False
     ca_file: str = ""
+    storage_class: str = ""
 
 
 @dataclass(frozen=True)
@@ -260,7 +261,7 @@ def bucket_objects(bucket: Bucket) -> Store:
                 made.append(_client(bucket))
             return made[0]
 
-    return S3Store(client, bucket.bucket, bucket.prefix)
+    return S3Store(client, bucket.bucket, bucket.prefix, kept=bucket.storage_class)
 
 
 def _client(bucket: Bucket) -> Any:

@@ -71,6 +71,7 @@ class S3Backend(Backend[S3Settings, S3Options]):
             credentials=str(settings.credentials or ""),
             path_style=settings.path_style,
             ca_file=str(settings.ca_file or ""),
+            storage_class=settings.storage_class or "",
         )
         self._store = bucket_store(bucket)
         inner = StoreRecords(self._store)

@@ -1,5 +1,6 @@
 """What a person may say about an `s3` profile and its volumes."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,11 @@ class S3Settings(ProfileSettings):
     )
     path_style: bool = option(False, help="put the bucket into the path instead of the host name")
     ca_file: Path | None = option(None, help="certificates to trust, for stores with their own CA")
+    storage_class: str | None = option(
+        None,
+        help="how the store keeps what is written, as its own documentation names it, such as "
+        "STANDARD_IA (default: as the bucket says)",
+    )
     keys: Path | None = option(
         None,
         help="directory with one file per key for encrypt=NAME: 32 bytes, plain, in hex or in "
@@ -42,6 +48,14 @@ class S3Settings(ProfileSettings):
         help="use a store without working conditional writes, and vouch that no other node ever "
         "uses this prefix",
     )
+
+    def problems(self) -> Iterable[str]:
+        """Rules over several settings."""
+        kept = self.storage_class
+        if kept is not None and not re.fullmatch(r"[A-Z][A-Z0-9_]{1,40}", kept):
+            yield f"storage_class={kept[:60]!r} is not written in capitals, like STANDARD_IA"
+        if kept in ("GLACIER", "DEEP_ARCHIVE"):
+            yield f"storage_class={kept} cannot be read without asking for it hours before"
 
 
 @dataclass(frozen=True)

@@ -120,8 +120,16 @@ class S3Store(Store):
     """Keys below `prefix` of one bucket. Needs no request until it is used."""
 
     def __init__(
-        self, client: Callable[[], Any], bucket: str, prefix: str = "", *, page: int = 1000
+        self,
+        client: Callable[[], Any],
+        bucket: str,
+        prefix: str = "",
+        *,
+        page: int = 1000,
+        kept: str = "",
     ) -> None:
+        """`kept`: the class under which the store keeps what is written; empty: its default."""
+        self._how = {"StorageClass": kept} if kept else {}
         self._page = page
         self._client = client
         self._bucket = bucket
@@ -141,13 +149,13 @@ class S3Store(Store):
         """See Store."""
         sys.audit("kedge.store.put_if_absent", key)
         with self._asked("write", key):
-            self._client().put_object(**self._named(key), Body=body, IfNoneMatch="*")
+            self._client().put_object(**self._named(key), Body=body, IfNoneMatch="*", **self._how)
 
     def put(self, key: str, body: bytes) -> None:
         """See Store."""
         sys.audit("kedge.store.put", key)
         with self._asked("write", key):
-            self._client().put_object(**self._named(key), Body=body)
+            self._client().put_object(**self._named(key), Body=body, **self._how)
 
     def delete(self, key: str) -> None:
         """See Store."""

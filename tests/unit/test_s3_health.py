@@ -201,6 +201,27 @@ def test_a_certificate_that_is_not_trusted(tmp_path: Path) -> None:
     assert "ca_file=" in text
 
 
+def test_every_setting_is_checked() -> None:
+    from backends.errors import InvalidOptions
+    from backends.options import parse
+
+    bad = {
+        "bucket": "",
+        "region": "",
+        "path_style": "maybe",
+        "ca_file": "relative.pem",
+        "credentials": "relative",
+        "keys": "relative",
+        "single_node": "perhaps",
+        "storage_class": "cheap",
+    }
+    for name, value in bad.items():
+        with pytest.raises(InvalidOptions, match=name):
+            parse(S3Settings, {"bucket": "b", name: value}, subject="profile")
+    with pytest.raises(InvalidOptions, match="hours before"):
+        parse(S3Settings, {"bucket": "b", "storage_class": "GLACIER"}, subject="profile")
+
+
 def test_every_option_is_checked() -> None:
     from backends.errors import InvalidOptions
     from backends.options import parse

@@ -92,6 +92,15 @@ class TestS3Store(StoreContract):
         paged = S3Store(store._client, store._bucket, "some/prefix", page=3)
         assert [item.key for item in paged.list("k/")] == [f"k/{n:04d}" for n in range(7)]
 
+    def test_what_is_written_is_kept_as_asked(self, endpoint: Endpoint) -> None:
+        plain = fresh_store(endpoint)
+        rare = S3Store(plain._client, plain._bucket, kept="STANDARD_IA")
+        rare.put("a", b"x")
+        rare.put_if_absent("b", b"y")
+        for key in ("a", "b"):
+            found = plain._client().head_object(Bucket=plain._bucket, Key=key)
+            assert found["StorageClass"] == "STANDARD_IA"
+
     def test_prefixes_keep_apart(self, endpoint: Endpoint) -> None:
         one = fresh_store(endpoint, "one")
         whole = S3Store(one._client, one._bucket)
