@@ -3,8 +3,9 @@ SHELL := /bin/bash
 VENV ?= .venv
 PY := $(VENV)/bin/python
 WORKERS ?= 3
+RESULTS ?= bench/results/$(shell date +%F)
 
-.PHONY: help check test chaos fast lint types format docs lock venv \
+.PHONY: help check test bench soak chaos fast lint types format docs lock venv \
     demo clean-demo plugin install uninstall install-service uninstall-service
 
 help: ## what can be made
@@ -45,6 +46,12 @@ soak: venv ## the tests that grow with time, for as long as a night (root)
 	KEDGE_DATABASES=both KEDGE_OUTAGE=240 $(PY) -m pytest -s --timeout 900 tests/lab/soak_s3_databases.py
 	$(PY) -m pytest tests/contract/soak_s3.py
 	$(PY) -m pytest tests/engine/soak_containers.py tests/engine/soak_backends.py
+
+bench: venv ## latency, data path, loop images: tables and plots in bench/results (five minutes of a quiet machine; root)
+	packaging/needs.sh fio sysbench mariadb-server-core mariadb-client
+	$(PY) -m bench.data_path --rounds 2 --seconds 2 --sysbench --out $(RESULTS)-data-path
+	$(PY) -m bench.latency --out $(RESULTS)-latency
+	$(PY) -m bench.loop_images --rounds 1 --seconds 1 --json > $(RESULTS)-loop-images.json
 
 demo: ## a MariaDB on a kedge volume that outlives its container; installs what it needs (root)
 	packaging/demo.sh run
