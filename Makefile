@@ -46,6 +46,9 @@ soak: venv ## the tests that grow with time, for as long as a night (root)
 	KEDGE_DATABASES=both KEDGE_OUTAGE=240 $(PY) -m pytest -s --timeout 900 tests/lab/soak_s3_databases.py
 	$(PY) -m pytest tests/contract/soak_s3.py
 	$(PY) -m pytest tests/engine/soak_containers.py tests/engine/soak_backends.py
+	KEDGE_SIM_SEEDS=20000 KEDGE_SIM_FIRST=$${KEDGE_SIM_FIRST:-$$RANDOM} \
+	    $(PY) -m pytest -n 2 -m sim --timeout 7200 tests/sim/disk
+	$(PY) -m docs.model.disk
 
 bench: venv ## latency, data path, loop images: tables and plots in bench/results (five minutes of a quiet machine; root)
 	packaging/needs.sh fio sysbench mariadb-server-core mariadb-client

@@ -4,6 +4,7 @@ A record that somebody edited, or a store that mixed up two, must not become `ep
 of NaN seconds: every comparison with NaN is false, and a live node would be taken for dead.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -16,13 +17,15 @@ T = TypeVar("T")
 def typed(made: T) -> T:
     """`made`, a dataclass, if each field is of its annotated type; else ValueError naming it.
     Numbers are finite, and never negative."""
-    for name, wanted in _annotations(type(made)).items():
+    kind: Any = type(made)
+    for name, wanted in _annotations(kind).items():
         value = getattr(made, name)
         if not _is(value, wanted):
             raise ValueError(f"{name} is {str(value)[:60]!r}")
     return made
 
 
+@functools.cache
 def _annotations(cls: type[Any]) -> Mapping[str, Any]:
     hints = get_type_hints(cls)
     return {field.name: hints[field.name] for field in fields(cls)}

@@ -23,7 +23,7 @@ from backends.disk.reader import Reader
 from backends.disk.shipping import Shipper
 from backends.errors import Damaged, NotFound
 
-EXCESS = 1.5
+EXCESS = 1.3
 """Blocks stored for each one that lives, beyond which copying begins."""
 MANY = 4096
 """Small objects beyond which they are put together: each costs a line in every checkpoint."""

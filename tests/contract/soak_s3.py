@@ -3,7 +3,7 @@ at every so many), on moto and on a real radosgw; and records and claims on them
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import pytest
@@ -15,6 +15,7 @@ from backends.testing.backend import (
     BackendContract,
     EverywhereContract,
     ResizeContract,
+    SnapshotContract,
     TrashContract,
 )
 from backends.testing.claims import ClaimsContract
@@ -39,7 +40,10 @@ def server(request: pytest.FixtureRequest) -> Iterator[ObjectStore]:
         made.close()
 
 
-class TestS3(S3World, BackendContract, EverywhereContract, TrashContract, ResizeContract):
+class TestS3(
+    S3World, BackendContract, EverywhereContract, TrashContract, ResizeContract, SnapshotContract
+):
+    unfit: ClassVar[Mapping[str, str]] = {"fs": "xfs", "size": "512M"}
     first: ClassVar[int] = 0
     stride: ClassVar[int] = STRIDE
 

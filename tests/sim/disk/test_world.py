@@ -24,7 +24,7 @@ from tests.sim.disk.world import World
 from tests.unit.disk.world import Broken
 
 SEEDS = 8
-MANY = int(os.environ.get("KEDGE_SIM_SEEDS", "400"))
+MANY = int(os.environ.get("KEDGE_SIM_SEEDS", "1500"))
 FIRST = int(os.environ.get("KEDGE_SIM_FIRST", "0"))
 STEPS = 150
 
