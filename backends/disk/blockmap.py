@@ -115,7 +115,7 @@ class BlockMap:
     def stored(self) -> int:
         """Bytes that the blocks of all objects take in the store, those that died included."""
         return sum(
-            sum(found.frames.lengths) if found.frames else found.blocks * 4096
+            found.frames.size if found.frames else found.blocks * 4096
             for found in self.objects.values()
         )
 

@@ -55,6 +55,11 @@ class Frames:
     def _ends(self) -> "array[int]":
         return array("I", accumulate(self.lengths))
 
+    @property
+    def size(self) -> int:
+        """Bytes of all frames."""
+        return self._ends[-1] if self.lengths else 0
+
     def span(self, first: int, count: int) -> tuple[int, int]:
         """Where frames lie: first byte behind the object's start, and how many."""
         start = self._ends[first - 1] if first else 0

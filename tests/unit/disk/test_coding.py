@@ -43,6 +43,7 @@ def coded(coder: Coder) -> str:
 def test_every_frame_can_be_read_alone(coder: Coder) -> None:
     bodies, lengths = coder.encode(b"name", BLOCKS_OF_ALL_KINDS)
     frames, whole = Frames(coder.number, b"name", lengths), b"".join(bodies)
+    assert frames.size == len(whole)
     for index in (2, 0, 1):
         start, length = frames.span(index, 1)
         wanted = BLOCKS_OF_ALL_KINDS[index * 16 : index * 16 + 16]
