@@ -1,24 +1,27 @@
-"""What kedge costs on GlusterFS: fio beside a mount made by hand, on a pool of its own.
+"""What kedge costs on GlusterFS: fio and sysbench beside a mount made by hand.
 
 A pool of three nodes (replica 3) on this machine; four places in turns: `mount -t glusterfs` by
 hand, a kedge volume of layout `directory`, an ext4 image on the mount by hand through a loop device
-(with direct I/O, as kedge makes it), a kedge volume of layout `image`. Then the time of
-Mount and Unmount.
-Run as root: python -m bench.gluster [--json] [--rounds 3] [--seconds 6]
+(with direct I/O, as kedge makes it), a kedge volume of layout `image`. Then the seconds of a mount,
+of a move from one node's service to another's, and of a takeover from a node that died.
+Run as root: python -m bench.gluster [--json FILE] [--plot FILE] [--rounds N] [--sysbench] ...
 """
 
 import argparse
 import json
 import shutil
+import signal
 import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench import machine
 from bench.data_path import JOBS, fio
+from bench.mariadb import transactions_per_second
 from bench.service import Service, running
 from tests.gluster.conftest import clean
 from tests.lab.gluster import Pool
@@ -72,58 +75,110 @@ def _volumes(service: Service) -> dict[str, Path]:
     return {f"kedge {name}": service.mount(name) for name in ("directory", "image")}
 
 
-def mount_seconds(service: Service, name: str, rounds: int) -> float:
-    """Median of Mount and Unmount together, of a volume that nobody else has."""
-    service.call("VolumeDriver.Create", Name=name, Opts=None)
-    took = []
-    for _ in range(rounds):
+def moving(home: Path, pool: Pool, rounds: int) -> dict[str, float]:
+    """Medians, in seconds: Mount, Unmount and Mount elsewhere, Mount of what a dead node had (its
+    lease of 6 s is part of that)."""
+    took: dict[str, list[float]] = {"mount": [], "move": [], "take over": []}
+
+    def timed(what: str, act: Callable[[], object]) -> None:
         begun = time.monotonic()
-        service.mount(name)
-        service.unmount(name)
-        took.append(time.monotonic() - begun)
-    service.call("VolumeDriver.Remove", Name=name)
-    return statistics.median(took)
+        act()
+        took[what].append(time.monotonic() - begun)
+
+    settings = _PROFILE.format(servers=",".join(pool.addresses))
+    with running(home / "a", f'node = "a"\n{settings}') as a:
+        a.call("VolumeDriver.Create", Name="v", Opts={"size": "64M"})
+        with running(home / "b", f'node = "b"\n{settings}') as b:
+
+            def move() -> None:
+                a.unmount("v")
+                b.mount("v")
+
+            for _ in range(rounds):
+                timed("mount", lambda: a.mount("v"))
+                timed("move", move)
+                b.unmount("v")
+            a.mount("v")
+            a.process.send_signal(signal.SIGKILL)  # its worker follows it
+            timed("take over", lambda: b.mount("v"))
+            b.unmount("v")
+            b.call("VolumeDriver.Remove", Name="v")
+    return {what: statistics.median(values) for what, values in took.items()}
 
 
-def measure(rounds: int, seconds: int) -> dict[str, dict[str, float]]:
+def measure(rounds: int, seconds: int, sysbench: bool) -> dict[str, dict[str, float]]:
     """job -> place -> median over the rounds."""
     home = Path(tempfile.mkdtemp(prefix="kedge-bench-"))
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in JOBS}
+    jobs: dict[str, Callable[[Path], float]] = {
+        name: (lambda place, options=options: fio(place, options, seconds))  # type: ignore[misc]
+        for name, options in JOBS.items()
+    }
+    if sysbench:
+        jobs["sysbench oltp_write_only tps"] = lambda place: transactions_per_second(place, seconds)
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in jobs}
     pool = Pool()
     try:
         pool.volume("r3")
-        with places(home, pool) as (service, where):
+        with places(home, pool) as (_, where):
             for _ in range(rounds):
-                for name, options in JOBS.items():
+                for name, work in jobs.items():
                     for label, place in where.items():
-                        found[name].setdefault(label, []).append(fio(place, options, seconds))
-            cycle = mount_seconds(service, "cycle", 5 * rounds)
+                        found[name].setdefault(label, []).append(work(place))
+        moves = moving(home / "moving", pool, rounds)
     finally:
+        clean(home)
         pool.close()
         shutil.rmtree(home, ignore_errors=True)
     table = {
         name: {label: statistics.median(values) for label, values in by_place.items()}
         for name, by_place in found.items()
     }
-    return {**table, "Mount and Unmount, ms": {"kedge directory": 1000 * cycle}}
+    return {**table, "seconds": moves}
+
+
+def plot(found: dict[str, dict[str, float]], file: Path) -> None:
+    """The ratios to what was made by hand, as bars."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    jobs = [job for job in found if job != "seconds"]
+    figure, axes = pyplot.subplots(figsize=(8, 3.5))
+    for shift, (ours, hand) in enumerate(PAIRS.items()):
+        ratios = [found[job][ours] / found[job][hand] for job in jobs]
+        at = [number + 0.4 * shift for number in range(len(jobs))]
+        axes.barh(at, ratios, height=0.35, label=f"{ours} / {hand}")
+    axes.axvline(1.0, color="black", linewidth=0.8)
+    axes.set_yticks([number + 0.2 for number in range(len(jobs))], jobs)
+    axes.set_xlabel("ratio; more is better for kedge")
+    axes.legend(loc="lower left", fontsize="small")
+    figure.tight_layout()
+    figure.savefig(file)
 
 
 def main() -> None:
-    """Print a table with ratios to what was made by hand, or JSON with --json."""
+    """Print a table with ratios to what was made by hand; --json and --plot also write files."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=6)
+    parser.add_argument("--sysbench", action="store_true")
     asked = parser.parse_args()
-    found = measure(asked.rounds, asked.seconds)
+    where = machine.described()
+    found = measure(asked.rounds, asked.seconds, asked.sysbench)
     if asked.json:
-        print(json.dumps(found, indent=2))
-        return
+        asked.json.write_text(json.dumps({"machine": where, "results": found}, indent=2) + "\n")
+    if asked.plot:
+        plot(found, asked.plot)
+    print(", ".join(f"{key} {value}" for key, value in where.items()))
     for job, by_place in found.items():
         print(job)
         for label, value in by_place.items():
             base = by_place.get(PAIRS.get(label, label), value)
-            print(f"  {label:16} {value:10.1f}   {value / base:.2f}")
+            ratio = "" if job == "seconds" else f"{value / base:.2f}"
+            print(f"  {label:16} {value:10.2f}   {ratio}")
 
 
 if __name__ == "__main__":

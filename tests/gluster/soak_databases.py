@@ -1,0 +1,64 @@
+"""`for_databases`: what clients do without the help of the Gluster volume's own options."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from backends.gluster import GlusterBackend
+from backends.options import Size
+from tests.gluster.conftest import VOLUME, Open
+from tests.gluster.test_fencing import attach, make
+from tests.gluster.writing import Writer
+from tests.lab.gluster import Pool
+
+pytestmark = pytest.mark.lab
+
+LAYOUTS = pytest.mark.parametrize("size", [None, Size(64 << 20)], ids=["directory", "image"])
+
+
+def option(backend: GlusterBackend, uuid: str, layer: str, name: str) -> str:
+    """An option as the client of a volume has it, in its own words."""
+    point = backend.clients.client(uuid).point
+    graph = point / ".meta/graphs/active"
+    return (graph / f"{VOLUME}-{layer}" / "options" / name).read_text().strip()
+
+
+def test_the_clients_are_told(open_node: Open) -> None:
+    a = open_node("a", for_databases=True)
+    volume = make(a)
+    attach(a, volume)
+    assert option(a, volume.uuid, "replicate-0", "post-op-delay-secs") == "0"
+    for layer in ("write-behind", "quick-read", "md-cache", "open-behind"):
+        assert option(a, volume.uuid, layer, "pass-through") == "true"
+
+
+@LAYOUTS
+def test_what_was_synced_without_a_server_outlives_the_client(
+    open_node: Open, pool: Pool, size: Size | None
+) -> None:
+    """A server is away, a client syncs and dies at once: when the server is back with its old
+    copy, nobody takes that for the right one."""
+    a, b = open_node("a", for_databases=True), open_node("b")
+    volume = make(a, size)
+    here = attach(a, volume)
+    absent = pool.nodes[0]
+    with Writer(here.target / "lines") as writer:
+        writer.wait_for(20)
+        absent.kill()
+        writer.wait_for(50, seconds=60)
+        pid = a.clients.client(volume.uuid).daemon.pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        writer.wait_failed(seconds=30)
+        acknowledged = writer.acknowledged()
+    absent.start()
+    pool.wait_node(absent)
+    pool.wait_online(VOLUME)
+    pool.wait_healed(VOLUME)
+    other = attach(b, volume)
+    lines = Path(other.target / "lines").read_bytes().splitlines()
+    assert len(lines) >= acknowledged
+    assert lines[:acknowledged] == [b"%09d" % number for number in range(acknowledged)]
+    b.detach(other)
