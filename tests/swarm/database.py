@@ -68,7 +68,8 @@ class DatabaseMoves:
         with database(swarm) as client:
             chaos = Chaos(swarm, client)
             try:
-                for failure in schedule(failures(swarm.storage), rounds):
+                kinds = failures(swarm.storage, chaos=rounds > self.rounds)
+                for failure in schedule(kinds, rounds):
                     chaos.round(failure)
             finally:
                 report(table(chaos.done, len(client.acked), SEED))

@@ -92,15 +92,18 @@ def commander_restarted(swarm: Swarm, member: Member, moved: Callable[[], bool])
     return nothing
 
 
-def failures(storage: Storage) -> list[Failure]:
-    """Those under which the storage promises that the rows stay."""
+def failures(storage: Storage, *, chaos: bool) -> list[Failure]:
+    """Those under which the storage promises that the rows stay. Restarts of the only manager are
+    for `chaos`: on a machine under load one in twenty left Swarm without a worker for minutes,
+    and says nothing of kedge; `test_moves.py` has one."""
     found = [
         Failure("drained", drained, planned=True),
         Failure("killed", killed),
         Failure("cut off", cut_off),
         Failure("service killed", service_killed, moves=False),
-        Failure("manager restarted", commander_restarted, moves=False),
     ]
+    if chaos:
+        found.append(Failure("manager restarted", commander_restarted, moves=False))
     if storage.fencing == "store":
         found.append(Failure("frozen", frozen))
     return found
