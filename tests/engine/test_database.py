@@ -19,6 +19,9 @@ TABLE = "CREATE DATABASE t; CREATE TABLE t.rows (n INT PRIMARY KEY) ENGINE=InnoD
 class Database:
     """The container `db` on a volume; `acknowledged` is the highest row the server confirmed."""
 
+    patience = 60.0
+    """Seconds until it has made its files, or recovered them, and answers."""
+
     def __init__(self, node: Node, volume: str) -> None:
         self.node = node
         self.acknowledged = 0
@@ -37,7 +40,7 @@ class Database:
             except Failed:
                 return False
 
-        self.node.engine.wait_for(answers, "the database answers", seconds=60)
+        self.node.engine.wait_for(answers, "the database answers", seconds=self.patience)
 
     def inserting(self, seconds: float) -> Iterator[None]:
         """Insert rows one by one, each in a transaction of its own; yields once in between, for
