@@ -12,7 +12,7 @@ import signal
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Node:
         self.name = name
         self.context = Context("s3", name, home / "mounts", home / "state")
         self.backend = S3Backend(settings, self.context)
+        self._paused: list[int] = []
         self.attached: Attachment | None = None
         self.volume: Volume[S3Options] | None = None
 
@@ -118,10 +119,10 @@ class Node:
         """Every process of the data path stands still, as on a machine that is paused."""
         held = self.path.held()
         assert held is not None
-        found = [pid for pid in (held.next, held.server, held.pid) if pid]
-        for pid in found:
+        self._paused = [pid for pid in (held.next, held.server, held.pid) if pid]
+        for pid in self._paused:
             os.kill(pid, signal.SIGSTOP)
-        return found
+        return self._paused
 
     def words(self) -> str:
         """What the data path complained about."""
@@ -133,11 +134,15 @@ class Node:
         was on its disk, too. Whoever uses the files must have been killed before."""
         if self.volume is None:
             return
+        for pid in self._paused:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        self._paused = []
         held = self.path.held()
         for pid in (held.pid, held.next, held.server) if held else ():
             if pid:
-                os.kill(pid, signal.SIGCONT)
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self.path.abort()
         target = self.context.mounts / self.volume.name
         while any(m.point == os.path.realpath(target) for m in mountinfo.read()):
