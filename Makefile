@@ -50,7 +50,8 @@ soak: venv ## the tests that grow with time, for as long as a night (root)
 	KEDGE_SIM_SEEDS=20000 KEDGE_SIM_FIRST=$${KEDGE_SIM_FIRST:-$$RANDOM} \
 	    $(PY) -m pytest -n 2 -m sim --timeout 7200 tests/sim/disk
 	$(PY) -m docs.model.disk
-	$(PY) -m pytest tests/gluster/soak_databases.py tests/gluster/soak_snapshots.py tests/gluster/soak_leases.py
+	$(PY) -m pytest tests/gluster/soak_databases.py tests/gluster/soak_snapshots.py \
+	    tests/gluster/soak_leases.py tests/gluster/soak_engine.py
 
 bench: venv ## latency, data path, loop images: tables and plots in bench/results (five minutes of a quiet machine; root)
 	packaging/needs.sh fio sysbench mariadb-server-core mariadb-client
