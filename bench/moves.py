@@ -5,7 +5,7 @@ named alternative, a bind mount of the same shared directory, which nothing prot
 takes is Docker's and Swarm's own time. Planned: its node is drained. Lost: its node loses power;
 kedge then waits for the node's lease (ttl 6 s), while Swarm gives a node up after 3 s here.
 
-    python -m bench.moves [--rounds 20] [--out PLACE]        (root; about ten minutes)
+    python -m bench.moves [--rounds 20] [--out PLACE]        (root; about a quarter of an hour)
 """
 
 import argparse

@@ -94,7 +94,7 @@ def commander_restarted(swarm: Swarm, member: Member, moved: Callable[[], bool])
 
 def failures(storage: Storage, *, chaos: bool) -> list[Failure]:
     """Those under which the storage promises that the rows stay. Restarts of the only manager are
-    for `chaos`: on a machine under load one in twenty left Swarm without a worker for minutes,
+    for `chaos`: on a machine under load one in 34 left Swarm without a worker for minutes,
     and says nothing of kedge; `test_moves.py` has one."""
     found = [
         Failure("drained", drained, planned=True),
