@@ -77,4 +77,4 @@ class Writer:
 def logs(swarm: Swarm) -> list[Path]:
     """Every volume's file `log`, below every mount."""
     assert isinstance(swarm.storage, SharedDirectory)
-    return list(swarm.storage.volumes.glob("*/data/log"))
+    return list(swarm.storage.volumes.glob("volumes/*/data/log"))
