@@ -41,7 +41,7 @@ test: venv ## everything, on real parts; installs what it needs (root)
 
 soak: venv ## the tests that grow with time, for as long as a night (root)
 	KEDGE_KILLS=40 KEDGE_KILL_SIZE=700M $(PY) -m pytest -s tests/lab/test_datapath_kills.py
-	$(PY) -m pytest -s tests/swarm/moves_on_ceph.py
+	$(PY) -m pytest -s tests/swarm/moves_on_ceph.py tests/swarm/moves_on_gluster.py
 	KEDGE_KILLS=40 KEDGE_KILL_SIZE=700M $(PY) -m pytest -s tests/lab/test_datapath_s3.py
 	KEDGE_DATABASES=both KEDGE_OUTAGE=240 $(PY) -m pytest -s --timeout 900 tests/lab/soak_s3_databases.py
 	$(PY) -m pytest tests/lab/soak_s3_snapshots.py tests/contract/soak_s3.py
@@ -51,7 +51,8 @@ soak: venv ## the tests that grow with time, for as long as a night (root)
 	    $(PY) -m pytest -n 2 -m sim --timeout 7200 tests/sim/disk
 	$(PY) -m docs.model.disk
 	$(PY) -m pytest tests/gluster/soak_databases.py tests/gluster/soak_snapshots.py \
-	    tests/gluster/soak_leases.py tests/gluster/soak_engine.py
+	    tests/gluster/soak_leases.py tests/gluster/soak_engine.py \
+	    tests/gluster/soak_healing.py
 
 bench: venv ## latency, data path, loop images: tables and plots in bench/results (five minutes of a quiet machine; root)
 	packaging/needs.sh fio sysbench mariadb-server-core mariadb-client

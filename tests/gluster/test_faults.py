@@ -84,29 +84,6 @@ def text_of(attachment: Attachment) -> str:
     return (attachment.target / "lines").read_text()
 
 
-def test_a_node_dies_and_comes_back_during_a_write_run(open_node: Open, pool: Pool) -> None:
-    a = open_node()
-    volume = make(a)
-    attachment = attach(a, volume)
-    with Writer(attachment.target / "lines", pause=0.01) as writer:
-        writer.wait_for(30)
-        pool.nodes[1].kill()
-        writer.wait_for(100)
-        pool.nodes[1].start()
-        pool.wait_node(pool.nodes[1])
-        pool.wait_online(VOLUME)
-        writer.wait_for(50)
-        assert not writer.error()
-        assert writer.longest() < 8
-        acknowledged = writer.acknowledged()
-    lines = text_of(attachment).splitlines()
-    assert lines == [f"{number:09}" for number in range(len(lines))]
-    assert len(lines) >= acknowledged
-    pool.wait_healed(VOLUME)
-    assert len(copies(pool, a, volume)) == 1
-    a.detach(attachment)
-
-
 def test_a_volume_made_while_a_node_was_away_outlives_its_return(
     open_node: Open, pool: Pool
 ) -> None:

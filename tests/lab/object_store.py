@@ -1,6 +1,6 @@
 """Servers that speak S3, each a process of its own that a test may kill.
 
-Moto        moto, in seconds and in memory: the dialect, not the atomicity (one process, one lock)
+Moto        moto, in seconds and in memory: the dialect, one request at a time
 RadosGateway (radosgw.py)  a real radosgw on a real Ceph
 """
 
@@ -20,6 +20,7 @@ from backends.errors import Unavailable
 from backends.stores.s3 import Endpoint, connect
 
 SECONDS = 60.0
+ROOT = Path(__file__).parents[2]
 KEY, SECRET = "kedge-test-key", "kedge-test-secret"
 
 
@@ -57,10 +58,11 @@ class Moto(ObjectStore):
 
     def start(self, address: str = "127.0.0.1") -> None:
         port = free_port(address)
-        argv = [sys.executable, "-m", "moto.server", "-H", address, "-p", str(port)]
+        argv = [sys.executable, "-m", "tests.lab.moto_server", address, str(port)]
         with (self._log / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *argv],
+                cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

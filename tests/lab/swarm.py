@@ -29,6 +29,8 @@ class Network:
     def __init__(self) -> None:
         for number in range(256):
             self.name = f"kedge-b{number}"
+            if any(Path("/sys/class/net").glob(f"{self.name}-*")):
+                continue  # a node of an earlier run that does not end still has its cable
             try:
                 run(["ip", "link", "add", self.name, "type", "bridge"])
             except Failed:

@@ -89,3 +89,4 @@ def test_a_volume_is_taken_over(service: Service) -> None:
     assert b"is in use on this node; stop its containers" in kedge(
         service, "takeover", "db", "--yes", code=1
     )
+    service.ok("Unmount", Name="db", ID="id")
