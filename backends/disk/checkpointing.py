@@ -53,6 +53,10 @@ class Checkpointer:
             journal.manifest, journal.checkpointed = key, manifest.tail.seq
         return head
 
+    def confirm(self) -> None:
+        """Fenced when this owner holds the disk no more."""
+        self._change(lambda head: head)
+
     def _copy(self) -> _Copy:
         """The map as it is. Call with the lock held."""
         journal, found = self._journal, self._journal.map

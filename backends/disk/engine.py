@@ -89,6 +89,22 @@ class Disk:
     def read(self, offset: int, length: int) -> bytes:
         """See BlockDevice."""
         first, count = self._blocks(offset, length)
+        try:
+            return self._read(first, count)
+        except (NotFound, _Moved, Damaged) as error:
+            with self._breaking():  # what a fenced owner misses, the next one may have collected
+                self.parts.checkpointer.confirm()
+            if isinstance(error, Damaged):
+                raise
+            if isinstance(error, NotFound):
+                self.parts.reader.note_damage(error.message)
+        raise Damaged(
+            f"disk {self.parts.journal.uuid} cannot read {length} bytes at {offset}: "
+            "an object is gone, or the local log is damaged"
+        )
+
+    def _read(self, first: int, count: int) -> bytes:
+        """NotFound, _Moved: something is not where it must be."""
         for _ in range(_LOOKS):
             self.parts.journal.load_regions(first, count)
             with self._lock:
@@ -96,16 +112,11 @@ class Disk:
                 places = self._look(first, count)
             try:
                 return b"".join(self._fetch(places))
-            except (NotFound, _Moved) as error:
+            except (NotFound, _Moved):
                 with self._lock:
                     if places == self._look(first, count):
-                        if isinstance(error, NotFound):
-                            self.parts.reader.note_damage(error.message)
-                        break
-        raise Damaged(
-            f"disk {self.parts.journal.uuid} cannot read {length} bytes at {offset}: "
-            "an object is gone, or the local log is damaged"
-        )
+                        raise
+        raise _Moved
 
     def prefetch(self, first: int, count: int) -> "Sequence[Future[object]]":
         """Have blocks in the cache soon; what is on its way. Not for many at a time: everybody

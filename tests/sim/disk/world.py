@@ -74,6 +74,9 @@ class World(world.World):
         """Snapshots of whose making or removal nothing is known."""
         self.pasts: list[Image] = []
         """What the disk may read as because somebody began to go back and was never answered."""
+        self.returning: list[Image] = []
+        """Those of them that somebody is going back to now: whoever opens the disk meanwhile is
+        not the last to have a say."""
         self.clones: dict[str, Clone] = {}
         self.heads = Heads(StoreRecords(self.bucket))
         self.seen: dict[str, int] = {}
@@ -207,6 +210,7 @@ class World(world.World):
         self.attempts.append("going back")
         self.visitors.add("going back")
         self.pasts.append(past)
+        self.returning.append(past)
         place = self.place(node)
         try:
             restore_disk(
@@ -221,6 +225,8 @@ class World(world.World):
             if name not in self.unsure and name in self.kept:
                 raise Broken(f"snapshot {name} is gone") from None
             return
+        finally:
+            self.returning.remove(past)
         self.note("went back")
         if self.opened is before and self.attempts[began + 1 :] == []:
             self.adopt(node, past)
@@ -231,7 +237,7 @@ class World(world.World):
         self.opened = Session(Node("nobody"), None, ops, store=len(ops))  # type: ignore[arg-type]
         self.truth, self.in_store = ops, len(ops)
         self.visitors = {"going back"}
-        self.pasts.clear()
+        self.pasts[:] = self.returning
 
     def take_over(self, node: Node) -> None:
         """What somebody began to go back to may be what is found."""
@@ -246,7 +252,7 @@ class World(world.World):
             self.note("found the past")
             return
         if self.opened is not before:
-            del self.pasts[:known]
+            self.pasts[:known] = self.returning
 
     # -- clones -----------------------------------------------------------------------------
 
@@ -255,6 +261,7 @@ class World(world.World):
         halves = [clone for clone in self.clones.values() if not clone.sure and not clone.dropped]
         if halves and self.chance.random() < 0.7:
             clone = halves[0]
+            self.begin_again(clone)
         elif (made := self.new_clone()) is None:
             return
         else:
@@ -276,6 +283,12 @@ class World(world.World):
             return  # the clone was dropped meanwhile
         clone.sure = head.state is not State.DELETED and not clone.dropped
         self.note("cloned")
+
+    def begin_again(self, clone: Clone) -> None:
+        """Whether its base was pinned the first time is not known, and the base may have been
+        written since."""
+        if not clone.source and clone.base in self.clones:
+            clone.possible += [list(one) for one in self.clones[clone.base].possible]
 
     def new_clone(self) -> Clone | None:
         uuid = f"clone-{next(self.names)}"

@@ -15,7 +15,7 @@ from backends.disk.head import Head, Pin
 from backends.disk.liveness import Pinned
 from backends.disk.naming import checkpoint_name, epoch_of, foreign, located, made_at, maker
 from backends.disk.opening import Place, Terms, open_disk
-from backends.errors import Exists, Fenced, InUse, Invalid, NotFound
+from backends.errors import Damaged, Exists, Fenced, InUse, Invalid, NotFound
 from tests.unit.disk.memory_files import MemoryFiles
 from tests.unit.disk.test_reopening import place
 from tests.unit.disk.world import UUID, small_sizes
@@ -141,6 +141,21 @@ def test_a_local_log_does_not_follow_the_past() -> None:
     assert first(where) == 1
     with pytest.raises(Fenced):
         killed.ship()
+
+
+@pytest.mark.parametrize(("fenced", "said"), [(True, Fenced), (False, Damaged)])
+def test_what_a_fenced_owner_misses_is_no_damage(fenced: bool, said: type[Exception]) -> None:
+    """Whoever has the disk since may have collected it; who holds the disk does report it."""
+    where = place()
+    disk = opened(where)
+    disk.write(0, bytes([1]) * 4096 * 20, 0)
+    disk.ship()
+    if fenced:
+        where.heads.take(UUID, claim=next(_claims), session=bytes(16), node="other")
+    for found in where.store.list(f"disks/{UUID}/"):
+        where.store.delete(found.key)
+    with pytest.raises(said):
+        disk.read(0, 4096 * 20)
 
 
 def test_going_back_to_a_snapshot_that_goes_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
