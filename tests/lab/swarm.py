@@ -29,8 +29,8 @@ class Network:
     def __init__(self) -> None:
         for number in range(256):
             self.name = f"kedge-b{number}"
-            if any(Path("/sys/class/net").glob(f"{self.name}-*")):
-                continue  # a node of an earlier run that does not end still has its cable
+            if _left_behind(self.name):
+                continue
             try:
                 run(["ip", "link", "add", self.name, "type", "bridge"])
             except Failed:
@@ -50,6 +50,13 @@ class Network:
     def close(self) -> None:
         """Remove the bridge."""
         run(["ip", "link", "del", self.name])
+
+
+def _left_behind(network: str) -> bool:
+    """Whether a run that did not end well left a cable or a namespace of a node. The two can go
+    apart: a name in /run/netns outlives the machine's network when only its files are kept."""
+    places = (Path("/sys/class/net"), Path("/run/netns"))
+    return any(any(place.glob(f"{network}-*")) for place in places)
 
 
 class Member:
