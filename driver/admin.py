@@ -20,7 +20,7 @@ from backends.snapshots import Snapshot
 from driver.doctor import Doctor
 from driver.inventory import Known
 from driver.status import View
-from driver.streaming import Stream, streamed
+from driver.streaming import Stream, copied, streamed
 from driver.version import VERSION
 from driver.volumes import Volumes
 
@@ -92,7 +92,7 @@ class Desk:
         """Take one."""
         wanted = _optional("name")
         taking = self._volumes.snapshots
-        return streamed(lambda _: _snapshot(taking.create(name, wanted)))
+        return copied(lambda: _snapshot(taking.create(name, wanted)))
 
     def remove_snapshot(self, name: str, which: str) -> Response:
         """Remove one."""
@@ -106,20 +106,20 @@ class Desk:
     def go_back(self, name: str, which: str) -> Response:
         """Go back to one."""
 
-        def work(_: Progress) -> dict[str, str]:
+        def work() -> dict[str, str]:
             self._volumes.snapshots.restore(name, which)
             return {"volume": name, "restored": which}
 
-        return streamed(work)
+        return copied(work)
 
     def clone(self, name: str, source: str) -> Response:
         """Make a volume from another, or from a snapshot of it."""
 
-        def work(_: Progress) -> dict[str, Any]:
-            self._volumes.create(name, {"from": source})
+        def work() -> dict[str, Any]:
+            self._volumes.clone(name, source)
             return _shown(self._volumes.get(name))
 
-        return streamed(work)
+        return copied(work)
 
     def fsck(self, name: str) -> Response:
         """Look a volume over."""

@@ -1,33 +1,40 @@
 """Volumes made from others: `-o from=VOLUME[@SNAPSHOT]`.
 
 Storage only copies from a snapshot, which does not change while it does. For `from=VOLUME` one is
-taken for the occasion, and removed when the clone is there.
+taken for the occasion, and removed when the clone is there, or cannot come any more (`passing`).
 """
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from backends.errors import InvalidOptions, KedgeError, NotFound
-from backends.options import to_strings
+from backends.base import Spec
+from backends.errors import Busy, InvalidOptions, KedgeError, NotFound, Unavailable
+from backends.options import parse, to_strings
+from backends.progress import part
 from backends.snapshots import Source
+from driver.complaints import Complaints
+from driver.passing import Note, Notes
 
 if TYPE_CHECKING:
     from driver.inventory import Known
     from driver.volumes import Volumes
 
 log = logging.getLogger(__name__)
+LOCK_SECONDS = 0.1
+"""A volume that is busy is in good hands."""
 NOT_INHERITED = frozenset({"from", "snapshots", "on_remove"})
 """Options that say what shall become of one volume, not what it is."""
 
 
-@dataclass(frozen=True)
 class Cloning:
     """What Docker's Create needs to know about the source of a new volume."""
 
-    volumes: "Volumes"
+    def __init__(self, volumes: "Volumes", notes: Notes) -> None:
+        self.volumes = volumes
+        self._notes = notes
+        self._complaints = Complaints(log)
 
     def profile(self, name: str, options: Mapping[str, str]) -> str | None:
         """The profile of the source; None: the volume has none. InvalidOptions when the request
@@ -44,9 +51,9 @@ class Cloning:
         return known.profile
 
     @contextmanager
-    def prepared(self, name: str, wanted: Mapping[str, str], tag: str) -> Iterator[dict[str, str]]:
+    def prepared(self, name: str, wanted: Mapping[str, str], uuid: str) -> Iterator[dict[str, str]]:
         """The options that say all the storage must know: what was left out is as the source has
-        it, and the source is a snapshot. `tag` tells this clone from others."""
+        it, and the source is a snapshot. Of the clone with this uuid; its lock is held."""
         if "from" not in wanted:
             yield dict(wanted)
             return
@@ -56,24 +63,79 @@ class Cloning:
         if source.snapshot:
             yield filled
             return
-        passing = f"clone-{tag}"
-        self.volumes.snapshots.take(source.volume, passing)
-        try:
-            yield {**filled, "from": str(Source(source.volume, passing))}
-        finally:
-            self._remove(source.volume, passing)
+        passing = f"clone-{uuid[-8:]}"
+        filled["from"] = str(Source(source.volume, passing))
+        created = self.volumes.moment().strftime("%Y-%m-%dT%H:%M:%SZ")
+        note = Note(known.profile, source.volume, passing, name, uuid, created, filled)
+        self._notes.write(note)
+        yield from self._taken(note)
 
-    def _remove(self, volume: str, snapshot: str) -> None:
+    def _taken(self, note: Note) -> Iterator[dict[str, str]]:
+        """The options of the clone, while its snapshot is there. Where the storage went away, the
+        clone may be half made, and the note stays."""
         try:
-            self.volumes.snapshots.remove(volume, snapshot)
+            with part(0, 2):
+                self.volumes.snapshots.take(note.source, note.snapshot)
+            with part(1, 2):
+                yield note.options
+        except Unavailable:
+            raise
+        except KedgeError:
+            self._remove(note)
+            raise
+        self._remove(note)
+
+    def _remove(self, note: Note) -> None:
+        try:
+            self._drop(note)
+            self._notes.forget(note)
         except KedgeError as error:
             log.warning(
-                "snapshot %s of volume %s, taken for a clone, is still there (%s); remove it with "
-                "`kedge snapshot rm`",
-                snapshot,
-                volume,
+                "snapshot %s of volume %s, taken for a clone, is still there (%s); it is tried "
+                "again every minute",
+                note.snapshot,
+                note.source,
                 error,
             )
+
+    def tidy(self) -> None:
+        """Tidy up after every clone that nobody works on any more. What cannot be done now is
+        complained of, and done in another round."""
+        for note in self._notes.left():
+            subject = f"snapshot {note.snapshot} of volume {note.source}, taken for a clone"
+            try:
+                with self.volumes.locks.hold(note.name, "tidying up", LOCK_SECONDS):
+                    self._take_back(note)
+                self._complaints.well(subject)
+            except Busy:
+                continue
+            except KedgeError as error:
+                self._complaints.trouble(subject, error)
+
+    def begin_anew(self, name: str) -> None:
+        """What an earlier, unfinished clone of this name left is taken away, as far as that is
+        possible now; complete, it stays. The name's lock is held."""
+        for note in self._notes.left():
+            if note.name == name:
+                with suppress(KedgeError):
+                    self._take_back(note)
+
+    def _take_back(self, note: Note) -> None:
+        """First the snapshot: without it the storage undoes what was begun, in its own order."""
+        self._drop(note)
+        if (backend := self.volumes.backends.get(note.profile)) is not None:
+            try:
+                options = parse(backend.Options, note.options, subject=f"volume {note.name}")
+                backend.create(Spec(note.name, options, note.uuid, note.created))
+            except Unavailable:
+                raise
+            except KedgeError as error:
+                log.info("volume %s, a clone that was cut off, is undone: %s", note.name, error)
+        self._notes.forget(note)
+
+    def _drop(self, note: Note) -> None:
+        with suppress(NotFound):
+            self.volumes.snapshots.remove(note.source, note.snapshot)
 
     def _known(self, name: str, text: str) -> "Known":
         try:

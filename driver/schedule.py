@@ -28,9 +28,10 @@ class Scheduler:
         self._complaints = Complaints(log)
 
     def round(self) -> None:
-        """One round over all volumes that are attached here."""
+        """One round over all volumes that are attached here; first, what clones left is tidied."""
         if not self._volumes.ready.is_set():
             return
+        self._volumes.cloning.tidy()
         for name, promise in self._volumes.ledger.promises().items():
             known = self._volumes.inventory.find(name)
             if promise.entry.state is not State.ATTACHED or known is None:

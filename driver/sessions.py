@@ -6,8 +6,9 @@ original runs on.
 """
 
 import json
-import os
 from pathlib import Path
+
+from driver import state_file
 
 KEPT = 4
 """Only the last one or two can still stand in a lease record."""
@@ -25,18 +26,7 @@ class Sessions:
     def remember(self, session: str) -> None:
         """Durable when this returns. Raises OSError."""
         self.own = (*self.own, session)[-KEPT:]
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        new = self._path.with_name(self._path.name + ".new")
-        with new.open("w") as file:
-            json.dump({"boot": self._boot_id, "sessions": self.own}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.rename(self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        state_file.write(self._path, {"boot": self._boot_id, "sessions": self.own})
 
 
 def _read(path: Path, boot_id: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ Frames, each one letter, four bytes of length (big-endian) and so many bytes:
     E {"error", "code"}    refused, last
 """
 
+import contextlib
 import json
 import logging
 import queue
@@ -18,6 +19,7 @@ from flask import Response
 
 from backends.errors import KedgeError
 from backends.inspection import Progress
+from backends.progress import heard_by
 
 log = logging.getLogger(__name__)
 HEAD = struct.Struct(">cI")
@@ -54,6 +56,15 @@ class Stream:
         if part - self._told >= 1 / _STEPS or (total and done == total):
             self._told = part
             self._put(frame(b"P", _json({"done": done, "total": total})))
+
+    def hint(self, done: int, total: int) -> None:
+        """The same, told only to who listens now: never waits and never raises, for work that must
+        not stop half way, or holds a file system still."""
+        part = done / total if total else 0.0
+        if part - self._told >= 1 / _STEPS or (total and done == total):
+            self._told = part
+            with contextlib.suppress(queue.Full):
+                self._frames.put_nowait(frame(b"P", _json({"done": done, "total": total})))
 
     def run(self, work: Callable[["Stream"], Any]) -> Response:
         """An answer made of what `work` sends, and at the end what it returns or raises. The work
@@ -103,6 +114,16 @@ class Stream:
 def streamed(work: Callable[[Progress], Any]) -> Response:
     """The answer to a request whose work tells its progress and returns a document."""
     return Stream().run(lambda stream: work(stream.progress))
+
+
+def copied(work: Callable[[], Any]) -> Response:
+    """The same for work that copies, and goes on when nobody listens any more."""
+
+    def heard(stream: Stream) -> Any:
+        with heard_by(stream.hint):
+            return work()
+
+    return Stream().run(heard)
 
 
 def frame(kind: bytes, content: bytes) -> bytes:

@@ -36,6 +36,7 @@ from driver.ledger import Ledger, Promise
 from driver.lifecycle import Entry, Event, State
 from driver.locks import Locks
 from driver.ownership import Ownership
+from driver.passing import Notes
 from driver.settings import Settings
 from driver.snapshots import Snapshotting
 
@@ -79,7 +80,7 @@ class Volumes:
         """Set once recovery is done; until then Docker's questions wait."""
         self.snapshots = Snapshotting(self)
         self.inspecting = Inspecting(self)
-        self._cloning = Cloning(self)
+        self.cloning = Cloning(self, Notes(settings.paths.state / "clones"))
         self._lookups = threading.BoundedSemaphore(LOOKUPS)
         self._clock = clock
         self._now = now
@@ -94,6 +95,13 @@ class Volumes:
         earlier volume of the name is still mounted here."""
         volume_name(name)
         self.bounded(f"creating volume {name}", lambda call: self._create(name, options, call))
+
+    def clone(self, name: str, source: str) -> None:
+        """As `create` with `from=source`; takes as long as the copy does, which is told
+        (`backends.progress`)."""
+        volume_name(name)
+        waiting = Call[None](self.settings.call_seconds, self._clock)
+        self._create(name, {"from": source}, waiting)
 
     def remove(self, name: str) -> None:
         """Remove a volume as its `on_remove` says. NotFound when it certainly is not there;
@@ -232,12 +240,13 @@ class Volumes:
                 f"volume {name}", [f"backend={profile[:60]!r} is not a profile; there are: {valid}"]
             )
         with self.locks.hold(name, "creating", call.patience()):
+            self.cloning.begin_anew(name)
             if known := self._existing(name, profile):
                 self._must_agree(known, profile if "backend" in options else None, wanted)
                 return
-            profile = self._cloning.profile(name, options) or profile
+            profile = self.cloning.profile(name, options) or profile
             uuid = str(self._new_uuid())
-            with self._cloning.prepared(name, wanted, uuid[-8:]) as prepared:
+            with self.cloning.prepared(name, wanted, uuid) as prepared:
                 self.inventory.add(profile, self._make(name, profile, uuid, prepared))
 
     def _existing(self, name: str, profile: str) -> Known | None:

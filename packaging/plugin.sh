@@ -48,6 +48,9 @@ description() { # BACKENDS: config.json; clients of other machines need the netw
             -e 's|"devices": \[\]|"devices": [{"name": "fuse", "path": "/dev/fuse"}]|'
         )
     fi
+    case " $1 " in # a node that cuts itself off resets the connections of its client
+        *" gluster "*) edits+=(-e 's|"CAP_SYS_PTRACE"|&, "CAP_NET_ADMIN"|') ;;
+    esac
     sed "${edits[@]}" -e '' "$source/plugin/config.json"
 }
 

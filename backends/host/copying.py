@@ -19,6 +19,7 @@ from backends.errors import HostError, NoSpace
 from backends.host import files
 from backends.host.programs import run
 from backends.host.waiting import moment
+from backends.progress import tell
 
 FICLONE = 0x40049409
 _CHUNK = 1024**2
@@ -28,7 +29,8 @@ _MARGIN = 1024**2
 
 
 def copy_file(source: Path, new: Path, *, seconds: float | None = None) -> None:
-    """Make `new`, which must not exist, with the content of `source`; holes stay holes.
+    """Make `new`, which must not exist, with the content of `source`; holes stay holes. What is
+    copied byte by byte is told (`progress`).
 
     NoSpace when there is not enough room, HostError when bytes had to be copied one by one and
     that took more than `seconds`. An unfinished `new` may be left."""
@@ -49,13 +51,21 @@ def copy_file(source: Path, new: Path, *, seconds: float | None = None) -> None:
 def copy_tree(source: Path, new: Path) -> None:
     """Make `new`, which must not exist, like the directory `source` with everything below it:
     owners, permissions, times, links, devices, extended attributes, holes. Nobody changes `source`
-    meanwhile. NoSpace when there is not enough room. An unfinished `new` may be left."""
-    share = shares_blocks(new.parent)
+    meanwhile. Told every second (`progress`), unless blocks are shared. NoSpace when there is not
+    enough room. An unfinished `new` may be left."""
+    share, total = shares_blocks(new.parent), 0
     if not share:
-        require_room(new.parent, used(source))
+        total = used(source)
+        require_room(new.parent, total)
     reflink = f"--reflink={'auto' if share else 'never'}"  # never: nor copy_file_range
     arguments = ["--archive", reflink, "--sparse=auto", "--one-file-system"]
-    run(["cp", *arguments, "--no-target-directory", "--", source, new], seconds=_TREE_SECONDS)
+    copy = ["cp", *arguments, "--no-target-directory", "--", str(source), str(new)]
+
+    def watch(pid: int) -> None:
+        if total:
+            tell(min(_written(pid), total), total)
+
+    run(copy, seconds=_TREE_SECONDS, watch=watch)
     sync_tree(new)
 
 
@@ -127,7 +137,8 @@ def _shared(reading: int, writing: int) -> bool:
 
 def _copied(reading: int, writing: int, seconds: float | None) -> None:
     began = moment()
-    size = os.fstat(reading).st_size
+    facts, done = os.fstat(reading), 0
+    size, total = facts.st_size, facts.st_blocks * 512
     os.ftruncate(writing, size)
     sys.audit("kedge.copy", size)
     for start, end in _filled(reading, size):
@@ -135,12 +146,23 @@ def _copied(reading: int, writing: int, seconds: float | None) -> None:
             chunk = os.pread(reading, min(_CHUNK, end - start), start)
             if not chunk:
                 raise HostError("the file became shorter while it was copied")
-            start += os.pwrite(writing, chunk, start)
+            written = os.pwrite(writing, chunk, start)
+            start, done = start + written, done + written
+            tell(done, max(done, total))
             if seconds is not None and moment() - began > seconds * 1000:
                 raise HostError(
                     f"{end} bytes could not be copied within {seconds:g} s, and this file system "
                     "cannot share them; take the snapshot while nobody has the volume mounted"
                 )
+
+
+def _written(pid: int) -> int:
+    """Bytes that a program has written; 0 when it has ended."""
+    try:
+        counters = Path(f"/proc/{pid}/io").read_text()
+    except OSError:
+        return 0
+    return int(counters.partition("wchar: ")[2].split()[0])
 
 
 def _filled(descriptor: int, size: int) -> Iterator[tuple[int, int]]:

@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -11,6 +11,7 @@ from backends.errors import HostError, NoSpace
 
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL": "C"}
 _KILL_SECONDS = 2.0
+_WATCH_SECONDS = 1.0
 _PACKAGES = {
     "mkfs.ext4": "e2fsprogs",
     "e2fsck": "e2fsprogs",
@@ -34,9 +35,11 @@ def run(
     seconds: float,
     good: Sequence[int] = (0,),
     environment: Mapping[str, str] = MappingProxyType({}),
+    watch: Callable[[int], None] = lambda pid: None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end; its output is captured. Of the environment it gets nothing but a
-    path, the C locale and `environment`.
+    path, the C locale and `environment`. `watch` is called with its pid every second; when that
+    raises, the program is killed.
 
     Raises HostError with the program's own words when it is missing, takes longer than `seconds`
     (it is killed) or ends with a code that is not `good`; NoSpace when it says the disk is full.
@@ -55,7 +58,7 @@ def run(
     except FileNotFoundError as error:
         package = _PACKAGES.get(name, name)
         raise HostError(f"{name} is not installed; install the package {package}") from error
-    done = _ended(started, name, seconds)
+    done = _ended(started, name, seconds, watch)
     if done.returncode in good:
         return done
     words = " ".join((done.stderr.strip() or done.stdout.strip()).split())[-600:]
@@ -65,15 +68,32 @@ def run(
 
 
 def _ended(
-    started: "subprocess.Popen[str]", name: str, seconds: float
+    started: "subprocess.Popen[str]", name: str, seconds: float, watch: Callable[[int], None]
 ) -> subprocess.CompletedProcess[str]:
     """Wait for the end. One that waits in the kernel for a device cannot even be killed; then
     nobody waits for it any longer."""
+    left = seconds
     try:
-        stdout, stderr = started.communicate(timeout=seconds)
+        while left > _WATCH_SECONDS:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return _output(started, _WATCH_SECONDS)
+            left -= _WATCH_SECONDS
+            watch(started.pid)
+        return _output(started, left)
     except subprocess.TimeoutExpired as error:
-        started.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            started.communicate(timeout=_KILL_SECONDS)
+        _kill(started)
         raise HostError(f"{name} did not finish within {seconds:.0f} seconds") from error
+    except BaseException:
+        _kill(started)
+        raise
+
+
+def _output(started: "subprocess.Popen[str]", seconds: float) -> subprocess.CompletedProcess[str]:
+    stdout, stderr = started.communicate(timeout=seconds)
     return subprocess.CompletedProcess(started.args, started.returncode, stdout, stderr)
+
+
+def _kill(started: "subprocess.Popen[str]") -> None:
+    started.kill()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        started.communicate(timeout=_KILL_SECONDS)

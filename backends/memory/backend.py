@@ -33,6 +33,7 @@ from backends.errors import Exists, HostError, InUse, Invalid, NoSpace, NotFound
 from backends.inspection import Exported, Progress, Sink
 from backends.memory.world import SimulatedMount, SimulatedRecords, World, world
 from backends.options import Size, option
+from backends.progress import tell
 from backends.records import Records
 from backends.snapshots import Snapshot, SnapshotOptions
 
@@ -82,7 +83,9 @@ class MemoryData:
         source = self.get(options.from_.volume)
         if (options.size or 0) < (source.options.size or 0):
             raise Invalid(f"size={options.size} is less than that of {source.name}")
-        return dict(taken(self.world, source, options.from_.snapshot))
+        copy = dict(taken(self.world, source, options.from_.snapshot))
+        tell(1, 1)
+        return copy
 
     def where(self, volume: Volume[MemoryOptions]) -> str:
         return f"memory:{volume.uuid}"
@@ -209,6 +212,7 @@ class MemoryBackend(Backend[MemorySettings, MemoryOptions]):
             raise Exists(f"volume {volume.name} has a snapshot {name!r}; choose another name")
         self.world.effect(f"snapshot {volume.uuid} {name}")
         there[name] = (created, dict(self.world.files[volume.uuid]))
+        tell(1, 1)
         return _snapshot(volume, name, there[name])
 
     def snapshot_list(self, volume: Volume[MemoryOptions]) -> Sequence[Snapshot]:
@@ -231,6 +235,7 @@ class MemoryBackend(Backend[MemorySettings, MemoryOptions]):
         content = dict(taken(self.world, volume, name))
         self.world.effect(f"restore {volume.uuid} {name}")
         self.world.files[volume.uuid] = content
+        tell(1, 1)
 
     def fsck(
         self, volume: Volume[MemoryOptions], progress: Progress, *, attached: bool

@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from tests.fitness.modules import Function, Module
 
 FRONT_ENDS = ("driver.docker", "driver.admin", "driver.cli", "driver.doctor", "driver.broken")
-SEAM_MODULES = ("base", "errors", "inspection", "names", "options", "snapshots")
+SEAM_MODULES = ("base", "errors", "inspection", "names", "options", "progress", "snapshots")
 SEAM = {f"backends.{name}" for name in SEAM_MODULES}
 AMBIENT = {
     "time.time": "clock",

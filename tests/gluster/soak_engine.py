@@ -1,13 +1,19 @@
-"""Containers, and a snapshot under one, on a profile of a real pool, on a real engine."""
+"""Containers, a database, and a snapshot under one, on a real pool: a real engine with the driver
+in either packaging.
+"""
 
 from collections.abc import Iterator
 
 import pytest
 
+from tests.engine.test_database import Database, test_no_acknowledged_row_is_lost
 from tests.gluster.conftest import VOLUME
+from tests.lab import rootfs
 from tests.lab.gluster import Pool
 from tests.lab.namespace import Failed
-from tests.lab.node import Node, SocketNode
+from tests.lab.node import ManagedNode, Node, SocketNode
+
+__all__ = ["test_no_acknowledged_row_is_lost"]
 
 pytestmark = pytest.mark.lab
 
@@ -24,11 +30,18 @@ def profile(pool: Pool, subdirectory: str) -> str:
     """
 
 
-@pytest.fixture(scope="module")
-def engine_node(pool: Pool) -> Iterator[Node]:
-    """An engine with the driver beside it."""
-    node = SocketNode("gluster-socket")
-    (node.data / "kedge.toml").write_text(profile(pool, "engine"))
+@pytest.fixture(scope="module", params=["managed", "socket"])
+def engine_node(
+    request: pytest.FixtureRequest, pool: Pool, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Node]:
+    """An engine with the driver on it, as plugin with Gluster's tools built in, or beside it."""
+    node: Node
+    if request.param == "socket":
+        node = SocketNode("gluster-socket")
+    else:
+        built = rootfs.build(tmp_path_factory.mktemp("plugin"), "gluster")
+        node = ManagedNode("gluster-managed", built)
+    (node.data / "kedge.toml").write_text(profile(pool, f"engine-{request.param}"))
     try:
         node.start()
         yield node
@@ -40,6 +53,19 @@ def engine_node(pool: Pool) -> Iterator[Node]:
 def node(engine_node: Node) -> Iterator[Node]:
     yield engine_node
     engine_node.clear()
+
+
+class SlowDatabase(Database):
+    """Its files are made on three servers."""
+
+    patience = 200.0
+
+
+@pytest.fixture(params=["directory", "image"])
+def database(request: pytest.FixtureRequest, node: Node) -> Database:
+    """MariaDB on a new volume of each layout."""
+    node.create("database", *layout(request.param))
+    return SlowDatabase(node, "database")
 
 
 def layout(name: str) -> list[str]:

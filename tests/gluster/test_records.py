@@ -1,20 +1,28 @@
 """Records in a directory of a real pool, through several clients at once."""
 
+import itertools
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from backends.errors import Conflict, Unavailable
 from backends.gluster import GlusterBackend
+from backends.gluster.client import Export
+from backends.gluster.control import Control
+from backends.gluster.options import Servers
 from backends.records import Records
 from backends.records_directory import DirectoryRecords
+from backends.testing.claims import ClaimsContract
 from backends.testing.records import RecordsContract
-from tests.gluster.conftest import Open
+from tests.gluster.conftest import VOLUME, Open
+from tests.lab.gluster import Pool
 from tests.unit.storm import a_pipe, storm
 
 pytestmark = pytest.mark.lab
+NUMBERS = itertools.count()
 
 
 class TestRecordsOnGluster(RecordsContract):
@@ -27,6 +35,38 @@ class TestRecordsOnGluster(RecordsContract):
     def reopen(self, records: Records) -> Records:
         self.opened += 1
         return self.nodes[self.opened % 2].records
+
+
+class TestClaimsOnGluster(ClaimsContract):
+    """Claims and leases, each node through a client of its own."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def roots(cls, pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
+        """What three nodes see of one directory, as their services do."""
+        place = tmp_path_factory.mktemp("claims")
+        export = Export(Servers(",".join(pool.addresses)), VOLUME)
+        nodes = [Control(export, "claims", place / f"state-{n}/control", 10.0) for n in range(3)]
+        try:
+            for node in nodes:
+                node.ensure()
+            nodes[0].root.mkdir()
+            yield [node.root for node in nodes]
+        finally:
+            for node in nodes:
+                node.client.stop()
+
+    @pytest.fixture
+    def records(self, roots: list[Path]) -> Records:
+        name = f"test-{next(NUMBERS)}"
+        self.places = [root / name for root in roots]
+        self.places[0].mkdir()
+        self.opened = 0
+        return DirectoryRecords(self.places[0])
+
+    def reopen(self, records: Records) -> Records:
+        self.opened += 1
+        return DirectoryRecords(self.places[self.opened % 3])
 
 
 def _roots(open_node: Open) -> list[Path]:

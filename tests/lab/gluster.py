@@ -177,15 +177,20 @@ class Pool:
     def _online(self, volume: str) -> int:
         return self.gluster("volume", "status", volume, "--xml").count("<status>1</status>")
 
-    def wait_healed(self, volume: str, seconds: float = 60) -> None:
-        """Until no entry waits to be healed, and none is in split-brain."""
+    def wait_healed(self, volume: str, seconds: float = 120) -> None:
+        """Until no entry waits to be healed, and none is in split-brain. Healing is asked for
+        again and again: a daemon that does not reach every brick yet does nothing, and by itself
+        looks again much later."""
 
         def healed() -> bool:
+            self.gluster("volume", "heal", volume)
             report = self.heal_info(volume)
             return report.count("Number of entries: 0") == report.count("Brick ") == len(self.nodes)
 
-        wait_for(lambda: bool(self.gluster("volume", "heal", volume)), "healing can be asked for")
-        wait_for(healed, f"volume {volume} is healed", seconds=seconds)
+        try:
+            wait_for(healed, f"volume {volume} is healed", seconds=seconds, pause=0.5)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{self.heal_info(volume)}") from None
 
     def heal_info(self, volume: str) -> str:
         """`volume heal info`."""
@@ -202,7 +207,9 @@ class Pool:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-def wait_for(true: Callable[[], bool], what: str, *, seconds: float = 60) -> None:
+def wait_for(
+    true: Callable[[], bool], what: str, *, seconds: float = 60, pause: float = 0.05
+) -> None:
     """Poll until `true()`; a command that fails counts as no. TimeoutError says what was not."""
     deadline = time.monotonic() + seconds
     trouble = ""
@@ -214,7 +221,7 @@ def wait_for(true: Callable[[], bool], what: str, *, seconds: float = 60) -> Non
             trouble = str(error)
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {seconds} s: {what} {trouble}")
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def _free_addresses() -> list[str]:

@@ -136,6 +136,22 @@ class Chaos:
         lost = self._verify(start, first if failure.loses_the_node else "")
         self.done.append(Round(failure.name, seconds, lost))
 
+    @contextmanager
+    def storage_fails(self, name: str) -> Iterator[None]:
+        """The storage breaks in the block and is brought back at its end; then rows are confirmed
+        again, wherever, and those from before are all there."""
+        yield
+        back = time.monotonic()
+
+        def again() -> list[Acked]:
+            return self._client.since(back)
+
+        self._swarm.wait(lambda: bool(again()), f"{name}: rows again", seconds=2 * MOVE_SECONDS)
+        seconds = again()[0].at - back
+        what = f"{name}: every node is there"
+        self._swarm.wait(self._swarm.workers_ready, what, seconds=MOVE_SECONDS)
+        self.done.append(Round(name, seconds, self._verify(back, "")))
+
     def _goes_on(self, failure: Failure, start: float, first: str) -> float:
         """The longest pause between two rows, of a database that does not move."""
         end = time.monotonic() + STAY_SECONDS

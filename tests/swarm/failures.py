@@ -17,6 +17,8 @@ CUT = 8.0
 """Seconds without network: Swarm gives a node up after three, and its lease ends after six."""
 FROZEN = 18.0
 """Three ttls."""
+PAUSED = 2.0
+"""Less than a lease has left at any time, and than Swarm needs to give a node up."""
 
 Undo = Callable[[], None]
 Happens = Callable[[Swarm, Member, Callable[[], bool]], Undo]
@@ -80,6 +82,16 @@ def frozen(swarm: Swarm, member: Member, moved: Callable[[], bool]) -> Undo:
     return nothing
 
 
+def paused(swarm: Swarm, member: Member, moved: Callable[[], bool]) -> Undo:
+    """Every process of the node stands still for less than its lease has left."""
+    member.freeze()
+    try:
+        time.sleep(PAUSED)
+    finally:
+        member.thaw()
+    return nothing
+
+
 def service_killed(swarm: Swarm, member: Member, moved: Callable[[], bool]) -> Undo:
     """kill -9 of kedge on the node; the volume and the database go on without it."""
     member.node.kill_service()
@@ -106,4 +118,6 @@ def failures(storage: Storage, *, chaos: bool) -> list[Failure]:
         found.append(Failure("manager restarted", commander_restarted, moves=False))
     if storage.fencing == "store":
         found.append(Failure("frozen", frozen))
+    if storage.fencing == "node":
+        found.append(Failure("paused", paused, moves=False))
     return found

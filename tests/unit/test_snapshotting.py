@@ -1,5 +1,6 @@
 """Snapshots, clones and schedules of the service, on simulated nodes."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,17 @@ from backends.errors import (
     Claimed,
     Exists,
     InUse,
+    Invalid,
     InvalidName,
     InvalidOptions,
     NotFound,
     NotSupported,
     Unavailable,
 )
+from backends.progress import heard_by
 from driver.schedule import Scheduler
 from tests.simulated import Node
+from tests.wire.service import until
 
 ID = "a" * 64
 NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -167,6 +171,30 @@ def test_a_clone_of_what_a_volume_holds_now(node: Node) -> None:
         node.volumes.create("copy", {"from": "other"})
 
 
+def test_how_far_copies_are_is_told(node: Node) -> None:
+    """A clone of what a volume holds now is two copies: one bar, not two."""
+    told: list[tuple[int, int]] = []
+    with heard_by(lambda done, total: told.append((done, total))):
+        node.volumes.snapshots.create("db", "one")
+        node.volumes.snapshots.restore("db", "one")
+        node.volumes.clone("copy", "db@one")
+        assert told == [(1, 1)] * 3
+        node.volumes.clone("other", "db")
+    assert told[3:] == [(1, 2), (2, 2)]
+
+
+def test_a_clone_for_the_operator_has_no_time_limit(node: Node) -> None:
+    going_on = node.world.block("create")
+    cloning = threading.Thread(target=node.volumes.clone, args=("copy", "db"))
+    with node.haste(0.05):
+        cloning.start()
+        cloning.join(0.3)
+        assert cloning.is_alive()
+        going_on.set()
+        cloning.join(10)
+    assert node.volumes.get("copy").status["size"] == "1G"
+
+
 def test_a_clone_has_no_schedule_that_it_was_not_given(node: Node) -> None:
     node.volumes.create("kept", {"snapshots": "hourly:1", "on_remove": "trash", "mode": "0700"})
     node.volumes.create("copy", {"from": "kept"})
@@ -193,11 +221,105 @@ def test_a_clone_stays_in_its_profile(tmp_path: Path) -> None:
 
 
 def test_a_clone_that_fails_leaves_nothing(node: Node) -> None:
-    node.world.fail("create", Unavailable("away"))
-    with pytest.raises(Unavailable):
+    node.world.fail("create", Invalid("no"))
+    with pytest.raises(Invalid):
         node.volumes.create("copy", {"from": "db"})
     node.world.heal()
     assert names(node) == []
+    assert left(node) == []
+
+
+def test_storage_that_was_away_is_tidied_when_it_is_back(node: Node) -> None:
+    node.world.fail("create", Unavailable("away"))
+    with pytest.raises(Unavailable):
+        node.volumes.create("copy", {"from": "db"})
+    Scheduler(node.volumes).round()
+    assert len(left(node)) == 1
+    node.world.heal()
+    Scheduler(node.volumes).round()
+    assert (names(node), left(node)) == ([], [])
+    with pytest.raises(NotFound):
+        node.volumes.get("copy")
+
+
+class Death(BaseException):
+    """The process is gone: nothing may catch it and go on."""
+
+
+def left(node: Node) -> list[Path]:
+    """Notes of clones."""
+    return list((node.paths.state / "clones").glob("*"))
+
+
+def cut_off(node: Node, after: int) -> bool:
+    """A clone whose service dies after so many changes of the storage, and is started again;
+    False: it came to its end before."""
+    changes = 0
+
+    def dies(what: str) -> None:
+        nonlocal changes
+        changes += 1
+        if changes > after:
+            raise Death
+
+    node.world.effect = dies
+    try:
+        node.volumes.create("copy", {"from": "db"})
+    except Death:
+        return True
+    finally:
+        node.world.effect = lambda what: None
+        node.start()
+    return False
+
+
+def test_a_clone_that_is_cut_off_leaves_no_snapshot(node: Node) -> None:
+    after = 0
+    write(node, "one")
+    while cut_off(node, after):
+        Scheduler(node.volumes).round()
+        node.round()
+        assert (names(node), left(node)) == ([], []), after
+        if "copy" in [view.name for view in node.volumes.list()]:
+            assert read(node, "copy") == "one"
+            node.volumes.remove("copy")
+        assert len(node.world.files) == 1, after
+        after += 1
+    assert after > 5
+
+
+def test_a_clone_that_was_cut_off_can_be_repeated_at_once(node: Node) -> None:
+    after = 0
+    while cut_off(node, after):
+        node.volumes.create("copy", {"from": "db"})
+        assert (names(node), left(node)) == ([], []), after
+        node.volumes.remove("copy")
+        after += 1
+    assert after > 5
+
+
+def test_what_a_clone_at_work_needs_is_left_alone(node: Node) -> None:
+    going_on = node.world.block("create")
+    cloning = threading.Thread(target=node.volumes.create, args=("copy", {"from": "db"}))
+    cloning.start()
+    until(lambda: bool(names(node)))
+    Scheduler(node.volumes).round()
+    assert len(names(node)) == 1
+    going_on.set()
+    cloning.join(10)
+    assert names(node) == []
+    assert node.volumes.get("copy").status["from"].startswith("db@clone-")
+
+
+def test_a_note_that_cannot_be_read_holds_up_nothing(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    clones = node.paths.state / "clones"
+    clones.mkdir(parents=True)
+    (clones / "x.json").write_text("{}")
+    Scheduler(node.volumes).round()
+    assert "cannot be read" in caplog.text
+    node.volumes.create("copy", {"from": "db"})
 
 
 # -- the schedule --------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from driver.cli.inspection import Sparse
+from driver.client import Client
 from tests.wire.service import ROOT, Service, until
 
 
@@ -35,6 +36,22 @@ def test_snapshots_from_the_first_to_the_last_command(service: Service) -> None:
     kedge(service, "snapshot", "rm", "db", "one")
     assert shown(service, "snapshot", "ls", "db") == []
     assert b"no snapshot" in kedge(service, "snapshot", "restore", "db", "one", "--yes", code=1)
+
+
+def test_copies_show_how_far_they_are(service: Service) -> None:
+    service.ok("Create", Name="db", Opts=None)
+    told: list[tuple[int, int]] = []
+
+    def hear(done: int, total: int) -> None:
+        told.append((done, total))
+
+    client = Client(service.admin)
+    client.follow("POST", "volumes", "db", "snapshots", progress=hear, name="one")
+    client.follow("POST", "volumes", "db", "snapshots", "one", "restore", progress=hear)
+    client.follow("POST", "volumes", "copy", "clone", progress=hear, source="db@one")
+    assert told == [(1, 1)] * 3
+    client.follow("POST", "volumes", "other", "clone", progress=hear, source="db")
+    assert told[3:] == [(1, 2), (2, 2)]
 
 
 def test_a_slow_answer_does_not_look_dead(service: Service) -> None:

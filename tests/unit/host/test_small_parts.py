@@ -2,16 +2,19 @@
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backends.errors import Busy, HostError, KedgeError, NoSpace, Unavailable
-from backends.host import files, targets
+from backends.host import copying, files, programs, targets
 from backends.host.failures import explain, explained
 from backends.host.locks import locked
 from backends.host.programs import run
 from backends.host.waiting import wait_until
+from backends.progress import heard_by
 
 
 @pytest.mark.parametrize(
@@ -62,6 +65,61 @@ def test_a_program_that_finds_no_room_says_so() -> None:
 def test_a_program_that_hangs_is_ended() -> None:
     with pytest.raises(HostError, match="did not finish within 0 seconds"):
         run(["sleep", "60"], seconds=0.1)
+
+
+def test_a_program_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "_WATCH_SECONDS", 0.02)
+    watched: list[int] = []
+    assert programs.run(["sh", "-c", "sleep 0.2; echo $$"], seconds=20, watch=watched.append)
+    assert len(watched) > 1
+    assert len(set(watched)) == 1
+
+
+def test_who_watches_a_program_can_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "_WATCH_SECONDS", 0.02)
+    watched: list[int] = []
+
+    def enough(pid: int) -> None:
+        watched.append(pid)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        programs.run(["sleep", "60"], seconds=70, watch=enough)
+    assert not Path(f"/proc/{watched[0]}").exists()
+
+
+def test_a_copy_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copying, "_shared", lambda *files: False)
+    told: list[tuple[int, int]] = []
+    with (tmp_path / "from").open("wb") as file:
+        file.write(b"x" * 2**21)
+        file.seek(2**24)
+        file.write(b"x" * 2**20)
+    with heard_by(lambda done, total: told.append((done, total))):
+        copying.copy_file(tmp_path / "from", tmp_path / "to")
+    total = (tmp_path / "from").stat().st_blocks * 512
+    assert told == [(2**20, total), (2**21, total), (3 * 2**20, total)]
+    assert (tmp_path / "to").read_bytes() == (tmp_path / "from").read_bytes()
+
+
+def test_a_copy_of_a_tree_tells_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "_shared", lambda *files: False)
+    told: list[tuple[int, int]] = []
+
+    def watched(*arguments: Any, watch: Callable[[int], None], **limits: Any) -> Any:
+        watch(os.getpid())
+        return run(*arguments, watch=watch, **limits)
+
+    monkeypatch.setattr(copying, "run", watched)
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from/f").write_bytes(b"x" * 2**16)
+    with heard_by(lambda done, total: told.append((done, total))):
+        copying.copy_tree(tmp_path / "from", tmp_path / "to")
+    assert told[0][1] == copying.used(tmp_path / "from")
+    assert 0 < told[0][0] <= told[0][1]
+    assert (tmp_path / "to/f").read_bytes() == b"x" * 2**16
 
 
 def test_a_program_knows_nothing_of_our_environment(monkeypatch: pytest.MonkeyPatch) -> None:
