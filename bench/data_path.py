@@ -1,8 +1,8 @@
 """What a volume costs a database: fio and sysbench on MariaDB, beside the plain host directory.
 
-Four places in one run, taken in turns so that a busy machine is busy for all of them: a host
-directory, a kedge volume of layout `directory`, a kedge volume of layout `image`, and an ext4
-image on a loop device made by hand (buffered, as `mount -o loop` makes it).
+Six places in one run, taken in turns so that a busy machine is busy for all of them: a host
+directory; an ext4 image on a loop device made by hand, buffered as `mount -o loop` makes it, and
+with direct I/O; kedge volumes of layout `directory`, and of layout `image` with ext4 and with xfs.
 Run as root: python -m bench.data_path [--rounds 3] [--seconds 8] [--sysbench] [--out FILE]
 """
 
@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from backends.host import mountinfo
@@ -37,42 +37,69 @@ JOBS = {
 }
 
 
+VOLUMES = {
+    "kedge directory": {},
+    "kedge image": {"size": SIZE},
+    "kedge image, xfs": {"size": SIZE, "fs": "xfs"},
+}
+BY_HAND = {"loop by hand": "off", "loop by hand, direct": "on"}
+"""The loop device's direct I/O."""
+
+
+@contextmanager
+def loop_by_hand(image: Path, direct: str) -> Iterator[Path]:
+    """An ext4 on a loop device, with no more thought than the manual asks for."""
+    place = image.with_suffix("")
+    place.mkdir()
+    subprocess.run(["truncate", "-s", SIZE, str(image)], check=True)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    attach = ["losetup", f"--direct-io={direct}", "--show", "-f", str(image)]
+    device = subprocess.run(attach, check=True, capture_output=True, text=True).stdout.strip()
+    subprocess.run(["mount", device, str(place)], check=True)
+    subprocess.run(["losetup", "-d", device], check=True)  # once it is unmounted
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
 @contextmanager
 def places(home: Path) -> Iterator[dict[str, Path]]:
-    """The four directories to compare."""
-    host, hand = home / "host", home / "hand-made-loop"
+    """The directories to compare."""
+    host = home / "host"
     host.mkdir(parents=True)
-    hand.mkdir()
-    image = home / "hand.img"
-    with running(home / "kedge") as service:
-        subprocess.run(["truncate", "-s", SIZE, str(image)], check=True)
-        subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
-        subprocess.run(["mount", "-o", "loop", str(image), str(hand)], check=True)
+    with ExitStack() as stack:
+        service = stack.enter_context(running(home / "kedge"))
+        by_hand = {
+            label: stack.enter_context(loop_by_hand(home / f"hand-{direct}.img", direct))
+            for label, direct in BY_HAND.items()
+        }
         try:
-            service.call("VolumeDriver.Create", Name="directory", Opts=None)
-            service.call("VolumeDriver.Create", Name="image", Opts={"size": SIZE})
-            yield {
-                "host": host,
-                "kedge directory": service.mount("directory"),
-                "hand-made loop": hand,
-                "kedge image": service.mount("image"),
-            }
+            for label, options in VOLUMES.items():
+                service.call("VolumeDriver.Create", Name=_name(label), Opts=options)
+            volumes = {label: service.mount(_name(label)) for label in VOLUMES}
+            yield {"host": host, **by_hand, **volumes}
         finally:
-            for name in ("directory", "image"):
-                service.unmount(name)
+            for label in VOLUMES:
+                service.unmount(_name(label))
                 with suppress(RuntimeError):  # a container started meanwhile may have a copy
-                    service.call("VolumeDriver.Remove", Name=name)
-            subprocess.run(["umount", str(hand)], check=True)
+                    service.call("VolumeDriver.Remove", Name=_name(label))
             for mount in reversed(mountinfo.read()):
-                if mount.point.startswith(f"{home}/"):
+                if mount.point.startswith(f"{home}/kedge/"):
                     subprocess.run(["umount", "-l", mount.point], check=True)
+
+
+def _name(label: str) -> str:
+    return label.replace(", ", "-").replace(" ", "-")
 
 
 def fio(place: Path, options: list[str], seconds: int) -> float:
     """IOPS, or MiB/s of a sequential job."""
     command = ["fio", "--name=job", f"--directory={place}", "--size=256M", "--output-format=json"]
     timed = [] if "--end_fsync=1" in options else ["--time_based", f"--runtime={seconds}"]
-    done = subprocess.run([*command, *timed, *options], check=True, capture_output=True, text=True)
+    done = subprocess.run([*command, *timed, *options], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"fio in {place}: {done.stderr or done.stdout}")
     job = json.loads(done.stdout)["jobs"][0]
     side = job["read"] if "--rw=randread" in options else job["write"]
     for file in place.glob("job.*"):
@@ -103,15 +130,13 @@ def measure(rounds: int, seconds: int, sysbench: bool) -> dict[str, dict[str, fl
 
 
 def table(found: dict[str, dict[str, float]]) -> str:
-    """Rates, and their ratios to the host directory and to the loop made by hand."""
+    """Rates, and their ratios to the host directory and to the loops made by hand."""
     lines = []
     for job, by_place in found.items():
         lines.append(job)
         for label, value in by_place.items():
-            ratios = [
-                f"{value / by_place[other]:6.2f} of {other}" for other in ("host", "hand-made loop")
-            ]
-            lines.append(f"  {label:18} {value:10.0f} {'  '.join(ratios)}")
+            ratios = [f"{value / by_place[other]:6.2f} of {other}" for other in ("host", *BY_HAND)]
+            lines.append(f"  {label:20} {value:10.0f} {'  '.join(ratios)}")
     return "\n".join(lines)
 
 
