@@ -17,6 +17,7 @@ from backends.inspection import Progress
 from backends.names import volume_name
 from backends.options import Size
 from backends.snapshots import Snapshot
+from backends.upkeep import Rewrappable
 from driver.doctor import Doctor
 from driver.inventory import Known
 from driver.status import View
@@ -36,6 +37,7 @@ def app(volumes: Volumes, doctor: Doctor) -> Flask:
         ("GET", "/volumes", lambda: [_shown(view) for view in volumes.list()]),
         ("GET", "/volumes/<name>", lambda name: _shown(volumes.get(name))),
         ("POST", "/volumes/<name>/resize", lambda name: desk.resize(name, _field("size"))),
+        ("POST", "/volumes/<name>/rewrap", lambda name: desk.rewrap(name, _field("key"))),
         ("POST", "/volumes/<name>/takeover", lambda name: _shown(volumes.takeover(name))),
         ("GET", "/volumes/<name>/snapshots", lambda name: desk.snapshots(name)),
         ("POST", "/volumes/<name>/snapshots", lambda name: desk.snapshot(name)),
@@ -83,6 +85,18 @@ class Desk:
             growth = backend.resize(name, wanted, attachment)
             self._volumes.inventory.add(known.profile, backend.get(name))
         return {"name": name, "size": str(wanted), "takes_effect": growth.value}
+
+    def rewrap(self, name: str, key: str) -> dict[str, str]:
+        """Let another key open a volume. NotFound, NotSupported, Invalid (not encrypted, no such
+        key, another key than the one it was encrypted with)."""
+        known = self._volumes.inventory.resolve(volume_name(name))
+        backend = self._volumes.backends[known.profile]
+        if not isinstance(backend, Rewrappable):
+            raise NotSupported(f"volumes of {known.profile} are not encrypted by kedge")
+        with self._volumes.locks.hold(name, "rewrapping", self._volumes.settings.call_seconds):
+            backend.rewrap(self._volumes.fresh(known), key)
+            self._volumes.inventory.add(known.profile, backend.get(name))
+        return {"name": name, "encrypt": key}
 
     def snapshots(self, name: str) -> list[dict[str, Any]]:
         """The snapshots of a volume."""

@@ -14,6 +14,7 @@ from functools import partial
 
 from backends.base import Attachment
 from backends.errors import KedgeError
+from backends.upkeep import Tidies
 from driver.attachments import LET_GO, shows
 from driver.complaints import Complaints
 from driver.idleness import Idleness, Patience
@@ -115,6 +116,8 @@ class Watcher:
             promise = self._volumes.ledger.get(attachment.name)
             if promise and shows(promise, attachment):
                 usage[attachment.name] = self._backend.usage(attachment)
+        if isinstance(self._backend, Tidies):
+            self._backend.tidy()
 
 
 class Keeper:

@@ -80,11 +80,17 @@ class Catalog(Generic[O]):
 
     def resize(self, volume: Volume[O], options: O) -> Volume[O]:
         """Record new options of a volume that keeps its identity. NotFound when it is gone."""
+        return self.amend(volume, lambda _: options)
+
+    def amend(self, volume: Volume[O], step: Callable[[O], O]) -> Volume[O]:
+        """Change the options of a volume that keeps its identity, from what they are then.
+        NotFound when it is gone."""
 
         def attempt() -> Volume[O]:
             entry = self._volumes.find(volume.name)
             if entry is None or entry.state is not State.READY or entry.volume.uuid != volume.uuid:
                 raise NotFound(f"no volume {volume.name!r}")
+            options = step(entry.volume.options)
             changed = replace(entry, volume=replace(entry.volume, options=options))
             return self._volumes.change(volume.name, changed).volume
 

@@ -5,7 +5,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from backends.disk.blockmap import Stored
@@ -164,6 +164,8 @@ class Disk:
                     pass
                 self.parts.journal.append(RecordKind.CLEAN, Content(), self.parts.log.seq)
                 self.checkpoint()
+                with suppress(HostError):  # then some room of the node stays taken
+                    self.parts.log.clear()
         finally:
             self._closed = True
             with self._lock:

@@ -171,6 +171,14 @@ class LocalLog:
         while len(self._segments) > 2 and self._segments[0].last <= upto:
             self._spare.append(_name(self._segments.pop(0).number))
 
+    def clear(self) -> None:
+        """Everything ever appended is in the store, and nothing will follow: keep nothing of it.
+        A node that finds entries later takes them for what was not sent."""
+        for name in self._files.names():
+            if name != _BINDING:
+                self._files.remove(name)
+        self._segments, self._spare = [], []
+
     def rebind(self, binding: Binding) -> None:
         """Give the log to another epoch or session of the same node, durably."""
         self._files.put(_BINDING, json.dumps(asdict(binding)).encode())

@@ -56,8 +56,11 @@ class LogFiles:
         """Remove a file; absent: nothing."""
         if name in self._open:
             os.close(self._open.pop(name))
-        with suppress(FileNotFoundError):
-            os.unlink(self._directory / name)
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(self._directory / name)
+        except OSError as error:
+            raise self._failed(error) from error
 
     def write(self, name: str, offset: int, parts: Sequence[bytes | memoryview]) -> None:
         """Write all of `parts`, one after the other, from `offset` on. Not synced."""

@@ -18,6 +18,16 @@ from backends.errors import HostError
 from backends.stores.base import Store
 
 
+def branch_name(binding: Binding) -> str:
+    """What the orphan of that session is called."""
+    return f"{binding.epoch:x}-{binding.session[:8]}"
+
+
+def orphan_name(branch: str) -> str:
+    """Of the directory beside the local log in which an orphan is kept."""
+    return f"orphan-{branch}"
+
+
 class Unchanged:
     """Files of which nothing is removed or written, whatever is asked."""
 

@@ -23,6 +23,7 @@ from backends.disk.head import Heads
 from backends.disk.locallog import Binding
 from backends.disk.logfiles import LogFiles
 from backends.disk.opening import Place, Terms, open_disk
+from backends.disk.orphaned import branch_name, orphan_name
 from backends.disk.scrubbing import Scrubber
 from backends.disk.unlocking import coder_of
 from backends.disk.warming import Warming
@@ -320,7 +321,7 @@ def _made(directory: Path) -> Path:
 
 def _aside(directory: Path, binding: Binding) -> LogFiles:
     """Keep a log that the disk's history has passed by."""
-    kept = directory / f"orphan-{binding.epoch:x}-{binding.session[:8]}"
+    kept = directory / orphan_name(branch_name(binding))
     (directory / "log").rename(kept)
     _complain("opening", Unavailable(f"writes that never reached the store are kept in {kept}"))
     return LogFiles(directory / "log")

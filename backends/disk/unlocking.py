@@ -34,7 +34,10 @@ def rewrap(heads: Heads, uuid: str, keys: str, name: str) -> Head:
 
     head = heads.read(uuid)
     if not head.wrapped_key:
-        raise Invalid(f"disk {uuid} is not encrypted: make a new volume with encrypt={name}")
+        raise Invalid(
+            f"the volume is not encrypted, so there is no key to change; make a new volume with "
+            f"encrypt={name}, and copy"
+        )
     old, new = ciphers.read_key(keys, head.key_name), ciphers.read_key(keys, name)
     subject = f"disk {uuid}, encrypted with the key {head.key_name},"
     data_key = ciphers.unwrap(old, head.wrapped_key, subject=subject)

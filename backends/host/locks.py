@@ -13,15 +13,38 @@ from backends.host.waiting import wait_until
 
 
 @contextlib.contextmanager
-def locked(path: Path, seconds: float) -> Iterator[None]:
-    """Hold the lock file `path` (made if missing) for the block. Busy after `seconds`."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def locked(path: Path, seconds: float, *, lasting: bool = True) -> Iterator[None]:
+    """Hold the lock file `path` (made if missing) for the block. Busy after `seconds`. Not
+    `lasting`: the file goes with the lock, unless this process is killed meanwhile."""
+    taken: list[int] = []
+
+    def take() -> bool:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if _taken(descriptor) and _named(path, descriptor):
+            taken.append(descriptor)
+            return True
+        os.close(descriptor)
+        return False
+
+    if not wait_until(take, seconds):
+        raise Busy(f"{path} has been locked by another process for {seconds:.0f} s; try again")
     try:
-        if not wait_until(lambda: _taken(descriptor), seconds):
-            raise Busy(f"{path} has been locked by another process for {seconds:.0f} s; try again")
         yield
     finally:
-        os.close(descriptor)
+        try:
+            if not lasting:
+                path.unlink(missing_ok=True)  # only ever done by who holds it
+        finally:
+            os.close(taken[0])
+
+
+def _named(path: Path, descriptor: int) -> bool:
+    """Whether that is still the file of this name: whoever held it may have taken it away, and
+    then a lock on it keeps out nobody who comes later."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _taken(descriptor: int) -> bool:

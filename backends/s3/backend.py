@@ -32,6 +32,7 @@ from backends.disk.fuse.layer import ROOT
 from backends.disk.fuse.path import DataPath
 from backends.disk.head import Heads
 from backends.disk.remote import Bucket, bucket_store
+from backends.disk.unlocking import rewrap
 from backends.errors import HostError, Invalid, KedgeError, NotFound, Unavailable
 from backends.host import loop, mountinfo, mounts, targets
 from backends.host.bounded import Bounded
@@ -47,6 +48,7 @@ from backends.s3.doctor import examined
 from backends.s3.inspection import Inspection
 from backends.s3.options import S3Options, S3Settings
 from backends.s3.snapshots import DiskSnapshots
+from backends.s3.tidying import Tidying
 from backends.snapshots import Snapshot
 from backends.stores.probe import probe
 from backends.tree import detaching
@@ -56,7 +58,8 @@ _LAG_SECONDS = 1.0
 
 
 class S3Backend(Backend[S3Settings, S3Options]):
-    """Also Resizable, Trash, Fences, Snapshots, Checkable, Exportable, Orphans."""
+    """Also Resizable, Trash, Fences, Snapshots, Checkable, Exportable, Orphans, Rewrappable,
+    Tidies."""
 
     Settings: ClassVar[type[S3Settings]] = S3Settings
     Options: ClassVar[type[S3Options]] = S3Options
@@ -82,6 +85,9 @@ class S3Backend(Backend[S3Settings, S3Options]):
         self._freezer = Freezer(context.state / "frozen")
         self._snapshots = DiskSnapshots(self._disks, self._freezer)
         self._catalog = Catalog(self._records, S3Options, self._disks, now=utc_now)
+        self._tidying = Tidying(self._disks)
+        self._listed: frozenset[str] | None = None
+        """The uuids of all volumes, when they were listed last."""
         self._said: dict[str, dict[str, str]] = {}
         """What the disks that are open here said last, for Status, which asks nobody."""
         self._probing = threading.Lock()
@@ -109,7 +115,14 @@ class S3Backend(Backend[S3Settings, S3Options]):
         return self._catalog.get(name)
 
     def volumes(self) -> Sequence[Volume[S3Options]]:
-        return self._catalog.volumes()
+        found = self._catalog.volumes()
+        self._listed = frozenset(volume.uuid for volume in found)
+        return found
+
+    def tidy(self) -> None:
+        if self._listed is not None:
+            with explained("tidy up"):
+                self._tidying.round(self._listed)
 
     def attach(
         self,
@@ -199,7 +212,7 @@ class S3Backend(Backend[S3Settings, S3Options]):
             raise Invalid(f"size={size} is not a multiple of 4096 bytes")
         with explained(f"resize volume {name}"):
             self._disks.heads.grow(volume.uuid, size)
-            volume = self._catalog.resize(volume, replace(volume.options, size=size))
+            volume = self._catalog.amend(volume, lambda has: replace(has, size=max(size, has.size)))
             if attachment is None:
                 return Growth.NEXT_ATTACH
             grown = self._disks.layer(volume).grow(attachment.target, size, CLOSE_SECONDS)
@@ -228,6 +241,11 @@ class S3Backend(Backend[S3Settings, S3Options]):
     def snapshot_restore(self, volume: Volume[Any], name: str, *, claim: Claim | None) -> None:
         with explained(f"bring volume {volume.name} back to {name}"):
             self._snapshots.restore(volume, name, claim)
+
+    def rewrap(self, volume: Volume[Any], key: str) -> None:
+        with explained(f"change the key of volume {volume.name}"):
+            rewrap(self._disks.heads, volume.uuid, self._disks.keys, key)
+            self._catalog.amend(volume, lambda has: replace(has, encrypt=key))
 
     def trashed(self) -> Sequence[Trashed]:
         return self._catalog.trashed()
@@ -273,7 +291,7 @@ class S3Backend(Backend[S3Settings, S3Options]):
         try:
             self._check()
             damaged = self._catalog.damaged()
-            found += [self._verdict(subject), *self._open_ones()]
+            found += [self._verdict(subject), *self._here()]
         except KedgeError as error:
             advice = "another store, or single_node=true if no other node uses this prefix"
             return [*found, Finding(Level.ERROR, subject, error.message, advice)]
@@ -285,7 +303,8 @@ class S3Backend(Backend[S3Settings, S3Options]):
         detail = "used by this node only (single_node=true): nothing keeps another one out"
         return Finding(Level.WARNING, subject, detail, "never use its prefix from another node")
 
-    def _open_ones(self) -> list[Finding]:
+    def _here(self) -> list[Finding]:
+        """What is to be said of volumes that are or were attached on this node."""
         found: list[Finding] = []
         for attachment in self.attachments():
             volume = self._catalog.get(attachment.name)
@@ -294,6 +313,7 @@ class S3Backend(Backend[S3Settings, S3Options]):
             except KedgeError as error:
                 detail = f"its server does not answer: {error.message}"
                 found.append(Finding(Level.ERROR, f"volume {volume.name}", detail, "see its log"))
+        for volume in self._catalog.volumes():
             kept = self.orphans(volume)
             if kept:
                 detail = f"{len(kept)} orphans of it are kept here"

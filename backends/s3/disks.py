@@ -108,9 +108,23 @@ class Disks:
 
     def delete(self, volume: Volume[S3Options]) -> None:
         """Put the disk out of everybody's reach, and delete what it was made of."""
-        self.path(volume.uuid, volume.name).close(CLOSE_SECONDS)
-        delete_disk(self.store, self.heads, volume.uuid, new_id=random_id)
-        for place in (self.directory(volume.uuid), self.path(volume.uuid, "").directory):
+        with self.locked(volume.uuid):
+            self.path(volume.uuid, volume.name).close(CLOSE_SECONDS)
+            delete_disk(self.store, self.heads, volume.uuid, new_id=random_id)
+            self._remove(volume.uuid)
+
+    def drop(self, uuid: str) -> bool:
+        """Remove what this node keeps of a disk that was deleted. False: it is still attached."""
+        with self.locked(uuid):
+            path = self.path(uuid, uuid)
+            if path.alive():
+                return False
+            path.close(CLOSE_SECONDS)
+            self._remove(uuid)
+        return True
+
+    def _remove(self, uuid: str) -> None:
+        for place in (self.directory(uuid), self.path(uuid, "").directory):
             shutil.rmtree(place, ignore_errors=True)
 
     def where(self, volume: Volume[S3Options]) -> str:
@@ -157,9 +171,9 @@ class Disks:
 
     @contextmanager
     def locked(self, uuid: str) -> Iterator[None]:
-        """Nobody else on this machine makes or mounts the volume during the block."""
+        """Nobody else on this machine makes, mounts or deletes the volume during the block."""
         files.make_directory(self.context.state / "locks", 0o700)
-        with locked(self.context.state / "locks" / uuid, _LOCK_SECONDS):
+        with locked(self.context.state / "locks" / uuid, _LOCK_SECONDS, lasting=False):
             yield
 
     @contextmanager

@@ -13,9 +13,9 @@ from backends.disk import exporting
 from backends.disk.checking import Inspector
 from backends.disk.coding import Coder
 from backends.disk.head import Head, State
-from backends.disk.locallog import binding_of
+from backends.disk.locallog import LocalLog, binding_of
 from backends.disk.logfiles import LogFiles
-from backends.disk.orphaned import branch
+from backends.disk.orphaned import Unchanged, branch, branch_name, orphan_name
 from backends.disk.peeking import peek
 from backends.disk.unlocking import coder_of
 from backends.errors import Damaged, InUse, NotFound, Unavailable
@@ -26,7 +26,6 @@ from backends.s3.options import S3Options
 
 _THREADS = 6
 _PATIENCE = 3
-_ORPHAN = "orphan-"
 
 
 @dataclass(frozen=True)
@@ -61,15 +60,15 @@ class Inspection:
     def orphans(self, volume: Volume[S3Options]) -> Sequence[Orphan]:
         """See Orphans."""
         with explained(f"look for orphans of {volume.name}"):
-            kept = sorted(self._kept(volume), key=lambda path: path.stat().st_mtime)
-            return [_orphan(path) for path in kept]
+            kept = [_orphan(name, path) for name, path in self._kept(volume.uuid).items()]
+            return sorted(kept, key=lambda one: (one.kept, one.name))
 
     def export_orphan(
         self, volume: Volume[S3Options], name: str, to: Sink, progress: Progress
     ) -> Exported:
         """See Orphans."""
-        path = self.disks.directory(volume.uuid) / f"{_ORPHAN}{name}"
-        if path not in self._kept(volume):
+        path = self._kept(volume.uuid).get(name)
+        if path is None:
             raise NotFound(f"this node has no orphan {name} of {volume.name}; see kedge orphans")
         head, files = self.disks.heads.read(volume.uuid), LogFiles(path)
         binding = binding_of(files, volume.uuid)
@@ -93,14 +92,40 @@ class Inspection:
     def _coder(self, head: Head) -> Coder:
         return coder_of(head, self.disks.keys)
 
-    def _kept(self, volume: Volume[S3Options]) -> list[Path]:
-        return list(self.disks.directory(volume.uuid).glob(f"{_ORPHAN}*"))
+    def _kept(self, uuid: str) -> dict[str, Path]:
+        """Where the orphans of a volume are, by name."""
+        directory = self.disks.directory(uuid)
+        found = {
+            path.name.removeprefix(orphan_name("")): path
+            for path in directory.glob(orphan_name("*"))
+        }
+        if name := self._passed_by(uuid, directory / "log"):
+            found[name] = directory / "log"
+        return found
+
+    def _passed_by(self, uuid: str, log: Path) -> str:
+        """The name that this node's local log will get when the disk is opened here next, because
+        another node has taken it since; empty when it will not be an orphan."""
+        if not log.is_dir():
+            return ""
+        files = LogFiles(log)
+        try:
+            binding = binding_of(files, uuid)
+            if binding is None:
+                return ""
+            head = self.disks.heads.read(uuid)
+            if head.session == binding.session or head.node == self.disks.context.node:
+                return ""
+            kept = LocalLog(Unchanged(files), binding, 1).holds_anything()
+        finally:
+            files.close()
+        return branch_name(binding) if kept else ""
 
 
-def _orphan(path: Path) -> Orphan:
+def _orphan(name: str, path: Path) -> Orphan:
     kept = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     size = sum(file.stat().st_blocks * 512 for file in path.iterdir())
-    return Orphan(path.name.removeprefix(_ORPHAN), kept, size)
+    return Orphan(name, kept, size)
 
 
 @contextmanager

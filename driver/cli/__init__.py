@@ -13,6 +13,7 @@ COMMANDS: Sequence[click.Command] = (
     volumes.ls,
     volumes.inspect,
     volumes.resize,
+    volumes.rewrap,
     volumes.takeover,
     snapshots.snapshot,
     trash.trash,

@@ -45,7 +45,11 @@ def export(call: Caller, volume: str, output: Path | None, orphan: str, as_json:
     try:
         with output.open("xb") as file:
             sparse = Sparse(file)
-            done = call.follow("exporting", *segments, data=sparse.write, **which)
+            try:
+                done = call.follow("exporting", *segments, data=sparse.write, **which)
+            except SystemExit:
+                output.unlink()  # refused, or cut short: it is no image
+                raise
             sparse.finish()
     except OSError as error:
         end(f"{output}: {error.strerror or error}; what was written is incomplete", REFUSED)

@@ -1,4 +1,4 @@
-"""`kedge ls`, `inspect`, `resize`, `takeover`."""
+"""`kedge ls`, `inspect`, `resize`, `rewrap`, `takeover`."""
 
 from typing import Any
 
@@ -56,6 +56,25 @@ def resize(call: Caller, name: str, size: str, as_json: bool) -> None:
         call("POST", "volumes", name, "resize", size=size),
         as_json,
         lambda done: f"{done['name']}: {done['size']}, takes effect {done['takes_effect']}",
+    )
+
+
+@click.command("rewrap")
+@click.argument("name")
+@click.argument("key")
+@as_json
+@click.pass_obj
+def rewrap(call: Caller, name: str, key: str, as_json: bool) -> None:
+    """Let the key KEY open the encrypted volume NAME, instead of the one that does so now.
+
+    KEY is the name of a file in the profile's `keys` directory. Put it there on every node first:
+    a node without it cannot mount the volume, or start its server again, from then on. Data are
+    not written again: whoever had the old key and a copy of the bucket can still read that copy.
+    Snapshots open with the new key, too; a clone keeps the key that it has."""
+    show(
+        call("POST", "volumes", name, "rewrap", key=key),
+        as_json,
+        lambda done: f"{done['name']}: opened by the key {done['encrypt']} from now on",
     )
 
 

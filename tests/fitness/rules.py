@@ -9,7 +9,9 @@ from fnmatch import fnmatch
 from tests.fitness.modules import Function, Module
 
 FRONT_ENDS = ("driver.docker", "driver.admin", "driver.cli", "driver.doctor", "driver.broken")
-SEAM_MODULES = ("base", "errors", "inspection", "names", "options", "progress", "snapshots")
+SEAM_MODULES = (
+    *("base", "errors", "inspection", "names", "options", "progress", "snapshots", "upkeep"),
+)
 SEAM = {f"backends.{name}" for name in SEAM_MODULES}
 AMBIENT = {
     "time.time": "clock",

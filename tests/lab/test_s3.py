@@ -64,6 +64,11 @@ def test_a_volume_moves_and_goes(endpoint: Endpoint, tmp_path: Path) -> None:
     two.remove(volume)
     with pytest.raises(NotFound):
         one.attach(volume, one.context.mounts / "db", claim=None)
+    assert [path for path in two.context.state.rglob("*") if volume.uuid in path.name] == []
+    assert any(volume.uuid in path.name for path in one.context.state.rglob("*"))
+    assert one.volumes() == []
+    one.tidy()
+    assert [path for path in one.context.state.rglob("*") if volume.uuid in path.name] == []
     left = [item.key for item in S3Store(lambda: client, "volumes", "p").list("disks/")]
     assert len(left) == 1
     assert "/log/" in left[0]

@@ -1,6 +1,8 @@
 """A disk whose server is killed over and over has room for what comes next."""
 
 import itertools
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -55,3 +57,39 @@ def test_there_is_room_after_any_number_of_kills(shipped: str) -> None:
             if shipped == "by the killed one":
                 assert disk.ship()
         assert reopened(where).read(0, 4096) == bytes([3 * SEGMENTS]) * 4096
+
+
+@pytest.mark.parametrize("end", [Disk.close, Disk.flush], ids=["closed", "killed"])
+def test_only_what_was_not_sent_is_an_orphan(end: Callable[[Disk], None]) -> None:
+    """A disk that was closed here and written elsewhere since left nothing behind; one whose server
+    was killed with something unsent did."""
+    aside: list[object] = []
+    there = place()
+
+    def orphan(binding: object) -> MemoryFiles:
+        aside.append(binding)
+        return MemoryFiles()
+
+    here = replace(there, files=MemoryFiles(), orphan=orphan, node="here")
+    terms = Terms(segment=56 * 1024, segments=SEGMENTS)
+    with small_sizes():
+        disk = open_disk(here, UUID, claim=1, terms=terms)
+        disk.write(0, b"1" * 4096, 2)
+        end(disk)
+        other = open_disk(there, UUID, claim=2, terms=terms)
+        other.write(4096, b"2" * 4096, 2)
+        other.close()
+        again = open_disk(here, UUID, claim=3, terms=terms)
+        expected = b"1" if end is Disk.close else bytes(1)
+        assert again.read(0, 8192) == expected * 4096 + b"2" * 4096
+    assert len(aside) == (0 if end is Disk.close else 1)
+
+
+def test_a_closed_disk_takes_no_room_on_the_node() -> None:
+    where = place()
+    with small_sizes():
+        disk = reopened(where)
+        disk.write(0, b"1" * 4096, 2)
+        disk.close()
+        assert [name for name in where.files.names() if name.startswith("segment")] == []
+        assert reopened(where).read(0, 4096) == b"1" * 4096

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,6 +140,46 @@ def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
     with locked(tmp_path / "lock", 1), pytest.raises(Busy), locked(tmp_path / "lock", 0.01):
         pass
     with locked(tmp_path / "lock", 0):
+        pass
+
+
+def test_a_lock_that_does_not_last_leaves_no_file_and_lets_nobody_in(tmp_path: Path) -> None:
+    """Whoever waits for it while its file is taken away must not hold what nobody sees."""
+    lock, inside, most = tmp_path / "lock", [0], [0]
+
+    def work() -> None:
+        for _ in range(20):
+            with locked(lock, 60, lasting=False):
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                time.sleep(0.0002)
+                inside[0] -= 1
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert most == [1]
+    assert not lock.exists()
+
+
+def test_a_lock_whose_file_was_taken_away_is_no_lock(tmp_path: Path) -> None:
+    """The one who waited opens the file anew, and holds that one."""
+    lock = tmp_path / "lock"
+    entered = threading.Event()
+
+    def wait() -> None:
+        with locked(lock, 60):
+            entered.set()
+            assert lock.exists()
+
+    with locked(lock, 1, lasting=False):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+    waiting.join()
+    assert entered.is_set()
+    with locked(lock, 1), pytest.raises(Busy), locked(lock, 0.01):
         pass
 
 

@@ -1,0 +1,43 @@
+"""What a node keeps of a disk goes when the disk was deleted elsewhere, and not before."""
+
+from pathlib import Path
+
+from backends.base import Context
+from backends.disk.head import Heads
+from backends.disk.remote import Bucket
+from backends.errors import NotFound
+from backends.records_store import StoreRecords
+from backends.s3.disks import Disks
+from backends.s3.tidying import EVERY, Tidying
+from backends.stores.memory import MemoryStore
+
+
+def test_only_what_was_deleted_goes(tmp_path: Path) -> None:
+    store = MemoryStore()
+    heads = Heads(StoreRecords(store))
+
+    def nobody(name: str) -> object:
+        raise NotFound(name)
+
+    context = Context("s3", "node", tmp_path / "mounts", tmp_path / "state")
+    disks = Disks(Bucket("b"), store, heads, context, nobody)  # type: ignore[arg-type]
+    tidying = Tidying(disks)
+    tidying.round([])
+    names = {"listed", "trashed", "deleted", "of-another-bucket"}
+    for name in names:
+        (disks.directory(name) / "log").mkdir(parents=True)
+        (disks.directory(name) / "log" / "segment-1").write_bytes(b"unsent")
+        if name != "of-another-bucket":
+            heads.create(name, 4096)
+    heads.delete("listed")  # not asked about: it is in the list
+    heads.delete("deleted")
+    tidying.round(["listed"])
+    assert {path.name for path in (tmp_path / "state/disks").iterdir()} == names - {"deleted"}
+    heads.delete("trashed")
+    tidying.round(["listed"])
+    assert disks.directory("trashed").exists()
+    for _ in range(EVERY):
+        tidying.round(["listed"])
+    left = {path.name for path in (tmp_path / "state/disks").iterdir()}
+    assert left == {"listed", "of-another-bucket"}
+    assert list((tmp_path / "state/locks").iterdir()) == []
