@@ -50,7 +50,7 @@ class Service:
     def memory(self) -> int:
         """Resident bytes of the service's processes, shared pages counted once (PSS)."""
         pids = [self.process.pid, *_children(self.process.pid)]
-        return sum(_pss(pid) for pid in pids)
+        return sum(pss(pid) for pid in pids)
 
 
 def call(socket_: Path, method: str, **fields: Any) -> dict[str, Any]:
@@ -110,7 +110,8 @@ def _children(pid: int) -> list[int]:
     return [found for child in map(int, listed) for found in (child, *_children(child))]
 
 
-def _pss(pid: int) -> int:
+def pss(pid: int) -> int:
+    """Resident bytes of a process, with its part of shared pages."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024

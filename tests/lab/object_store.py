@@ -37,6 +37,16 @@ class ObjectStore(ABC):
     def close(self) -> None:
         """End, and leave no trace. Repeating it is no error."""
 
+    @property
+    @abstractmethod
+    def access_log(self) -> Path:
+        """Where the server writes a line for each request, with `"VERB /PATH` in it."""
+
+    @property
+    @abstractmethod
+    def mark(self) -> str:
+        """What the command line of each of its processes has, and no other."""
+
     def bucket(self, name: str) -> str:
         """Make a bucket; its name."""
         connect(self.endpoint).create_bucket(Bucket=name)
@@ -75,6 +85,14 @@ class Moto(ObjectStore):
             path_style=True,
         )
         await_port(address, port, self._alive)
+
+    @property
+    def access_log(self) -> Path:
+        return self._log / "log"
+
+    @property
+    def mark(self) -> str:
+        return "tests.lab.moto_server"
 
     def _alive(self) -> None:
         if self._process is None or self._process.poll() is not None:

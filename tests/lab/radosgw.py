@@ -23,6 +23,14 @@ class RadosGateway(ObjectStore):
     def _log(self) -> Path:
         return self._ceph.root / "log/rgw.out"
 
+    @property
+    def access_log(self) -> Path:
+        return self._ceph.root / "log/client.rgw.a.log"
+
+    @property
+    def mark(self) -> str:
+        return str(self._ceph.root)
+
     def start(self, address: str = "127.0.0.1") -> None:
         self._ceph.start()
         keyring = self._ceph.key("rgw.a", mon="allow rw", osd="allow rwx", mgr="allow rw")
