@@ -37,7 +37,6 @@ from bench.s3_places import (
     lab,
     opened,
 )
-from tests.lab.own_mounts import own_mounts
 
 Found = dict[str, dict[str, list[float]]]
 IN_STORE = (SYNCED, WRITE, SYSBENCH)
@@ -131,7 +130,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     """The parts that were asked for."""
     found: dict[str, Any] = {}
     machine = described()
-    with own_mounts(), lab(asked.moto) as made:
+    with lab(asked.moto) as made:
         if "jobs" in asked.parts:
             found["jobs"] = jobs(made, asked.rounds, asked.seconds, asked.only)
         if "events" in asked.parts:

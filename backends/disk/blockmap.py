@@ -9,6 +9,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from backends.disk.coding import Frames
 from backends.disk.commit import HOLE, INLINE, Commit, Kind
@@ -16,6 +17,8 @@ from backends.errors import Damaged
 
 REGION = 262144
 """Blocks of a region: 1 GiB."""
+_FEW = 8
+"""Blocks of an extent that are changed one by one: quicker than slices of arrays."""
 _PLACE = 20
 _MASK = (1 << _PLACE) - 1
 
@@ -44,8 +47,7 @@ class Region:
     checksums: "array[int]" = field(default_factory=lambda: array("I", bytes(4 * REGION)))
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(NamedTuple):
     """One block in the store: block `place` of an object."""
 
     number: int
@@ -109,6 +111,10 @@ class BlockMap:
             at = (commit.first_object + index) << _PLACE | extent.first
             checksums = commit.checksums[taken : taken + extent.count]
             taken += extent.count
+            if extent.count <= _FEW:
+                for done, checksum in enumerate(checksums):
+                    self._put(commit.seq, extent.start + done, at + done, checksum)
+                continue
             self._fill(commit.seq, extent.start, extent.count, at, checksums)
         self._bury(commit)
 
@@ -142,6 +148,15 @@ class BlockMap:
             if not self.objects[number].live:
                 self.objects[number].died = commit.seq
 
+    def _put(self, seq: int, block: int, at: int, checksum: int) -> None:
+        """What `_fill` does, of one block: databases change most of them one by one."""
+        index, place = divmod(block, REGION)
+        region = self._changing(index)
+        old, region.places[place], region.checksums[place] = region.places[place], at, checksum
+        self.objects[at >> _PLACE].live += 1
+        if old:
+            self._leave(seq, old >> _PLACE, 1)
+
     def _fill(
         self, seq: int, start: int, count: int, at: int, checksums: "array[int] | None"
     ) -> None:
@@ -158,12 +173,7 @@ class BlockMap:
             done += size
 
     def _fill_region(self, seq: int, index: int, place: int, count: int, at: int) -> None:
-        if index in self.absent:
-            raise KeyError(index)
-        if index not in self.regions:  # 3 MiB, so not made to be thrown away by setdefault
-            self.regions[index] = Region()
-        places = self.regions[index].places
-        self.dirty.add(index)
+        places = self._changing(index).places
         old = Counter(found >> _PLACE for found in places[place : place + count])
         fresh = array("Q", range(at, at + count)) if at else array("Q", bytes(8 * count))
         places[place : place + count] = fresh
@@ -171,6 +181,19 @@ class BlockMap:
             self.objects[at >> _PLACE].live += count
         for number, gone in old.items():
             if number:
-                holder = self.objects[number]
-                holder.live -= gone
-                holder.died = 0 if holder.live else seq
+                self._leave(seq, number, gone)
+
+    def _changing(self, index: int) -> Region:
+        """A region that is about to change."""
+        if index in self.absent:
+            raise KeyError(index)
+        if index not in self.regions:  # 3 MiB, so not made to be thrown away by setdefault
+            self.regions[index] = Region()
+        self.dirty.add(index)
+        return self.regions[index]
+
+    def _leave(self, seq: int, number: int, gone: int) -> None:
+        """So many blocks of an object live no longer."""
+        holder = self.objects[number]
+        holder.live -= gone
+        holder.died = 0 if holder.live else seq

@@ -54,6 +54,20 @@ class Cache:
             except OSError:
                 return None
 
+    def part(self, key: str, frame: int, start: int, length: int) -> bytes | None:
+        """Some bytes of a frame, or None; then nothing is counted, for `get` will be asked."""
+        name = _name(key, frame)
+        with self._lock:
+            line = self._lines.get(name)
+            if line is None:
+                return None
+            self._lines.move_to_end(name)
+            self.hits += 1
+            try:
+                return os.pread(self._file, length, line * _BYTES + start)
+            except OSError:
+                return None
+
     def put(self, key: str, frame: int, body: bytes | memoryview) -> None:
         """Keep a frame; there already: nothing."""
         name = _name(key, frame)
@@ -118,6 +132,10 @@ class NoCache(Cache):
         self.hits = self.misses = 0
 
     def get(self, key: str, frame: int) -> bytes | None:
+        """Never there."""
+        return None
+
+    def part(self, key: str, frame: int, start: int, length: int) -> bytes | None:
         """Never there."""
         return None
 

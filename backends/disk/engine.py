@@ -78,6 +78,8 @@ class Disk:
         self._replayed = set(parts.replayed)
         self._lock = parts.journal.lock
         self._changed = threading.Condition(self._lock)
+        self._synced = threading.Condition(self._lock)
+        """Apart from the other: a sync is no news for who ships, and must not wake him."""
         self._shipping = threading.Lock()
         self._syncing = False
         self._broken: KedgeError | None = None
@@ -295,7 +297,7 @@ class Disk:
             while log.synced < target:
                 self._check()
                 if self._syncing:
-                    self._changed.wait()
+                    self._synced.wait()
                     continue
                 work = log.begin_sync()
                 self._syncing = True
@@ -308,7 +310,7 @@ class Disk:
                 finally:
                     self._lock.acquire()
                     self._syncing = False
-                    self._changed.notify_all()
+                    self._synced.notify_all()
                 log.end_sync(work)
 
     def wait(self, seconds: float) -> None:

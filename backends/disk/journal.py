@@ -252,8 +252,9 @@ class Journal:
                 f"epoch {self.owner.epoch} is over"
             )
         tail = self.tail.after(record)
-        for extent in record.extents:
-            self.load_regions(extent.start, extent.count)
+        if self.map.absent:  # none appears by itself
+            for extent in record.extents:
+                self.load_regions(extent.start, extent.count)
         with self.lock:
             self.map.apply(record)
             self.tail = tail

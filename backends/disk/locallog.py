@@ -11,7 +11,7 @@ import zlib
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from backends.disk import logformat
@@ -71,6 +71,10 @@ class _Segment:
     first: int
     last: int
     end: int = HEADER
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        self.name = _name(self.number)
 
 
 class LocalLog:
@@ -123,19 +127,20 @@ class LocalLog:
         size = logformat.overhead(len(sums)) + len(body)
         try:
             segment = self._segment_for(size)
+            end = segment.number * self.binding.segment + segment.end + size
             entry = Entry(
-                *(self.seq + 1, kind, offset, length, unique, connection, self.synced, sums)
+                *(self.seq + 1, kind, offset, length, unique, connection, self.synced, sums),
+                *(end - len(body), end),
             )
             parts = [logformat.encode(entry), body] if len(body) else [logformat.encode(entry)]
-            self._files.write(_name(segment.number), segment.end, parts)
+            self._files.write(segment.name, segment.end, parts)
         except HostError as error:
             self.failed = error.message
             raise
         self.seq = segment.last = entry.seq
         segment.end += size
-        self._unsynced.add(_name(segment.number))
-        end = segment.number * self.binding.segment + segment.end
-        return replace(entry, position=end - len(body), end=end)
+        self._unsynced.add(segment.name)
+        return entry
 
     def begin_sync(self) -> tuple[int, list[str], bool]:
         """What a sync that starts now will cover: hand it to `sync`, then to `end_sync`."""

@@ -1,6 +1,9 @@
 """What was written here and is not in the store yet: the newest state of each changed block."""
 
 from dataclasses import dataclass
+from itertools import count as counted
+from itertools import repeat
+from typing import NamedTuple
 
 from backends.disk.intervals import Intervals
 from backends.disk.logformat import Entry, Kind
@@ -9,8 +12,7 @@ SEAL_BLOCKS = 8192
 """32 MiB: what a record says at most, give or take one write."""
 
 
-@dataclass(frozen=True)
-class Dirty:
+class Dirty(NamedTuple):
     """A block whose newest bytes lie in the local log at `position`, by entry `seq`."""
 
     seq: int
@@ -80,9 +82,9 @@ class Overlay:
             batch.forget(start, count)
             batch.holes.add(start, count)
             return
-        position, blocks = entry.position, batch.blocks
-        for place, checksum in enumerate(entry.checksums):
-            blocks[start + place] = Dirty(entry.seq, position + place * 4096, checksum)
+        blocks, positions = batch.blocks, counted(entry.position, 4096)
+        places = map(Dirty, repeat(entry.seq), positions, entry.checksums)
+        blocks.update(zip(counted(start), places, strict=False))
         if len(blocks) >= self._seal_blocks:
             self._sealed = len(self._batches)
 

@@ -35,6 +35,8 @@ LOCK = "server.lock"
 _INTERVAL = 0.002
 _SETTLE_SECONDS = 5.0
 _STACK = 512 * 1024
+_TURN = 0.0005
+"""Seconds for which a thread that computes keeps one waiting that has to answer the kernel."""
 _TOLD = 20
 """Failures of the device that are described in the log; the rest are counted."""
 _PACKAGE = "backends.disk."
@@ -160,6 +162,7 @@ def main(arguments: Sequence[str]) -> int:
     gate = socket.socket(fileno=gate_number)
     for number in (*kept, gate_number):
         os.set_inheritable(number, False)
+    sys.setswitchinterval(_TURN)
     granted = harden()
     gate.send(b"r")
     if gate.recv(1) != b"g":

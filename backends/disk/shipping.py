@@ -4,19 +4,20 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import suppress
 
 from backends.disk.cache import Cache
 from backends.disk.coding import FRAME
 from backends.disk.commit import DataObject, Kind, ObjectName
 from backends.disk.journal import Content, Journal
 from backends.disk.locallog import LocalLog
-from backends.disk.overlay import Changes
+from backends.disk.overlay import Changes, Dirty
 from backends.disk.packing import Plan, plan
 from backends.disk.segment import Segment, runs
 from backends.errors import Damaged
 
 _IN_FLIGHT = 6
+_READ = 256
+"""Blocks that are read from the log at once, at most."""
 
 
 class Shipper:
@@ -46,23 +47,32 @@ class Shipper:
         while not self._journal.append(Kind.DATA, content, changes.upto):
             pass
         self.bytes += 4096 * len(changes.blocks)
-        self._keep(packing)
+        with self._journal.lock:
+            found = self._journal.map
+            key = found.objects[found.next_object - 1].key
+        self._keep(key, content.inline)
 
     def _content(self, packing: Plan) -> Content:
         def read(blocks: Sequence[int]) -> Iterator[bytes]:
             return self._blocks(packing.changes, blocks)
 
-        objects = tuple(self.upload(packing, read))
+        objects = tuple(self.upload(packing, read, self._keep))
         inline = tuple(read(packing.inline))
         return Content(objects, packing.extents(), packing.checksums(), inline)
 
     def upload(
-        self, packing: Plan, read: Callable[[Sequence[int]], Iterator[bytes]]
+        self,
+        packing: Plan,
+        read: Callable[[Sequence[int]], Iterator[bytes]],
+        keep: Callable[[str, Sequence[bytes]], None] = lambda key, blocks: None,
     ) -> Iterator[DataObject]:
-        """Make the data objects of a plan from the bytes that `read` has for blocks."""
+        """Make the data objects of a plan from the bytes that `read` has for blocks. `keep` gets
+        those of each object: its name is this session's alone, whether a record names it or not."""
         waiting: list[Future[None]] = []
         for part in packing.parts:
-            named, body = self._object(packing, part, list(read(part)))
+            blocks = list(read(part))
+            named, body = self._object(packing, part, blocks)
+            keep(named.name.key, blocks)
             if self._pool is None:
                 self._journal.put(named.name.key, body)
             else:
@@ -89,15 +99,17 @@ class Shipper:
 
     def _blocks(self, changes: Changes, blocks: Sequence[int]) -> Iterator[bytes]:
         """Bytes from the local log, checked: what is wrong here must never leave this node."""
-        for block in blocks:
-            dirty = changes.blocks[block]
-            body = self._log.read(dirty.position, 4096)
-            if zlib.crc32(body) != dirty.checksum:
-                raise Damaged(
-                    f"block {block} of disk {self._journal.uuid} is damaged in the local log; "
-                    "nothing behind it is shipped"
-                )
-            yield body
+        found = [changes.blocks[block] for block in blocks]
+        for first, count in _together(found):
+            body = self._log.read(found[first].position, 4096 * count)
+            for place in range(count):
+                block = body[place * 4096 : place * 4096 + 4096]
+                if zlib.crc32(block) != found[first + place].checksum:
+                    raise Damaged(
+                        f"block {blocks[first + place]} of disk {self._journal.uuid} is damaged in "
+                        "the local log; nothing behind it is shipped"
+                    )
+                yield block
 
     def _name(self) -> ObjectName:
         """Also a process that resumes its predecessor's session repeats none of its names."""
@@ -105,13 +117,17 @@ class Shipper:
         owner = self._journal.owner
         return ObjectName(owner.epoch, owner.session, self._run + self._count)
 
-    def _keep(self, packing: Plan) -> None:
+    def _keep(self, key: str, blocks: Sequence[bytes]) -> None:
         """What was just written is likely to be read: put it into the cache."""
-        with self._journal.lock:
-            objects, end = self._journal.map.objects, self._journal.map.next_object
-            keys = [objects[number].key for number in range(end - len(packing.parts) - 1, end)]
-        for key, part in zip(keys, (*packing.parts, packing.inline), strict=True):
-            for at in range(0, len(part), FRAME):
-                with suppress(Damaged):
-                    body = b"".join(self._blocks(packing.changes, part[at : at + FRAME]))
-                    self._cache.put(key, at // FRAME, body)
+        for at in range(0, len(blocks), FRAME):
+            self._cache.put(key, at // FRAME, b"".join(blocks[at : at + FRAME]))
+
+
+def _together(found: Sequence[Dirty]) -> Iterator[tuple[int, int]]:
+    """Which of them lie one behind the other in the log: (place of the first, how many)."""
+    first = 0
+    for place in range(1, len(found) + 1):
+        last = place == len(found) or place - first >= _READ
+        if last or found[place].position != found[place - 1].position + 4096:
+            yield first, place - first
+            first = place

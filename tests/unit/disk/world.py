@@ -93,6 +93,9 @@ class NoCache(Cache):
     def get(self, key: str, frame: int) -> bytes | None:
         return None
 
+    def part(self, key: str, frame: int, start: int, length: int) -> bytes | None:
+        return None
+
     def put(self, key: str, frame: int, body: bytes | memoryview) -> None:
         pass
 
