@@ -32,7 +32,7 @@ from backends.disk.history import Held, Owner, Tail
 from backends.disk.logfiles import LogFiles
 from backends.disk.naming import checkpoint_name
 from backends.disk.opening import Place, Terms, open_disk
-from backends.records_store import StoreRecords
+from backends.records.store import StoreRecords
 from backends.stores.memory import MemoryStore
 
 UUID = "0d1e2f30-0000-4000-8000-000000000001"

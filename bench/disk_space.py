@@ -20,7 +20,7 @@ from backends.disk import blockmap, checkpoint, compaction, packing, pins
 from backends.disk.engine import Disk
 from backends.disk.head import Heads
 from backends.disk.opening import Place, Terms, open_disk
-from backends.records_store import StoreRecords
+from backends.records.store import StoreRecords
 from backends.stores.memory import MemoryStore
 from tests.unit.disk.memory_files import MemoryFiles
 from tests.unit.disk.world import NoCache

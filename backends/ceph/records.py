@@ -16,9 +16,9 @@ from typing import Any
 from backends.ceph import bindings
 from backends.ceph.cluster import NAMESPACE, Cluster
 from backends.ceph.failures import Absent, explained
-from backends.envelopes import seal, unseal
 from backends.errors import Conflict
-from backends.records import Record, Records, checked_key, checked_value
+from backends.records.base import Record, Records, checked_key, checked_value
+from backends.records.envelopes import seal, unseal
 
 _PAGE = 1000
 

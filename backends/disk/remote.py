@@ -29,7 +29,7 @@ from backends.disk.unlocking import coder_of
 from backends.disk.warming import Warming
 from backends.disk.worker import Worker
 from backends.errors import Invalid, KedgeError, Unavailable
-from backends.records_store import StoreRecords
+from backends.records.store import StoreRecords
 from backends.stores.base import Store
 from backends.stores.counting import Counting
 from backends.stores.hedging import Hedging

@@ -19,8 +19,7 @@ from backends.base import (
 )
 from backends.errors import Invalid, KedgeError
 from backends.gluster import databases, doctor, pool
-from backends.gluster.bounded import bounded
-from backends.gluster.bounded_records import BoundedRecords
+from backends.gluster.bounded import InTime, bounded
 from backends.gluster.client import TYPE, Export
 from backends.gluster.clients import Clients
 from backends.gluster.control import Control
@@ -29,6 +28,7 @@ from backends.gluster.quota import Quota
 from backends.host import mountinfo
 from backends.host.failures import explained
 from backends.options import Size
+from backends.records.guarded import GuardedRecords
 from backends.tree.backend import TreeBackend
 from backends.tree.options import Layout
 from backends.tree.store import Store
@@ -57,7 +57,7 @@ class GlusterBackend(TreeBackend[GlusterSettings, GlusterOptions]):
             Store(self.control.root, state, new_id),
             source=self.clients,
             limit=self._quota.limit,
-            guard=lambda records: BoundedRecords(records, self._where, 2 * seconds),
+            guard=lambda records: GuardedRecords(records, InTime(self._where, 2 * seconds)),
         )
 
     @property

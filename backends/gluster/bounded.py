@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from backends.errors import Unavailable
@@ -32,3 +33,15 @@ def bounded(what: str, seconds: float, ask: Callable[[], R]) -> R:
             "of its bricks online?"
         )
     return results[0]
+
+
+@dataclass(frozen=True)
+class InTime:
+    """Every call ends within `seconds`; Unavailable, naming `what`, otherwise: then a write may or
+    may not happen, as with any lost reply."""
+
+    what: str
+    seconds: float
+
+    def __call__(self, call: Callable[[], R], /) -> R:
+        return bounded(self.what, self.seconds, call)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from backends.base import Occupant
 from backends.records import Record, Records
-from backends.records_memory import MemoryRecords
+from backends.records.memory import MemoryRecords
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ from backends.host.freezing import Freezer
 from backends.inspection import Exported, Orphan, Progress, Sink
 from backends.options import Size
 from backends.records import Records
-from backends.records_store import StoreRecords
+from backends.records.guarded import Checked, GuardedRecords
+from backends.records.store import StoreRecords
 from backends.s3 import health
 from backends.s3.disks import CLOSE_SECONDS, Disks, label
 from backends.s3.doctor import examined
@@ -52,7 +53,6 @@ from backends.s3.tidying import Tidying
 from backends.snapshots import Snapshot
 from backends.stores.probe import probe
 from backends.tree import detaching
-from backends.tree.checked_records import CheckedRecords
 
 _LAG_SECONDS = 1.0
 
@@ -77,8 +77,7 @@ class S3Backend(Backend[S3Settings, S3Options]):
             storage_class=settings.storage_class or "",
         )
         self._store = bucket_store(bucket)
-        inner = StoreRecords(self._store)
-        self._records = CheckedRecords(lambda: inner, self._check)
+        self._records = GuardedRecords(StoreRecords(self._store), Checked(self._check))
         keys = str(settings.keys or "")
         self._disks = Disks(bucket, self._store, Heads(self._records), context, self.get, keys)
         self._thawed = False

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from backends.errors import Conflict, Invalid, KedgeError, Unavailable
-from backends.records import MAX_VALUE, Record, Records
+from backends.records.base import MAX_VALUE, Record, Records
 
 RACERS = 12
 

@@ -31,10 +31,10 @@ from backends.host.freezing import Freezer
 from backends.inspection import Exported, Progress, Sink
 from backends.options import Size
 from backends.records import Records
-from backends.records_directory import DirectoryRecords
+from backends.records.directory import DirectoryRecords
+from backends.records.guarded import Checked, GuardedRecords
 from backends.snapshots import Snapshot
 from backends.tree import detaching, findings, image
-from backends.tree.checked_records import CheckedRecords
 from backends.tree.data import TreeData
 from backends.tree.directory import DirectoryLayout, Limit, no_limit
 from backends.tree.image import ImageLayout
@@ -93,9 +93,9 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
         self._inspection = Inspection(self.source, self._image)
         self._reserve = Reserve(store.root / "reserve")
         self._records = guard(
-            CheckedRecords(
-                lambda: ReservedRecords(DirectoryRecords(self.store.records), self._reserve),
-                self.check,
+            GuardedRecords(
+                ReservedRecords(DirectoryRecords(self.store.records), self._reserve),
+                Checked(self.check),
             )
         )
         self._catalog = Catalog(

@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 
 from backends.records import Records
-from backends.records_store import StoreRecords
+from backends.records.store import StoreRecords
 from backends.stores.s3 import S3Store, connect
 from backends.testing.backend import (
     BackendContract,

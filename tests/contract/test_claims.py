@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from backends.records import Records
-from backends.records_directory import DirectoryRecords
-from backends.records_memory import MemoryRecords
-from backends.records_store import StoreRecords
+from backends.records.directory import DirectoryRecords
+from backends.records.memory import MemoryRecords
+from backends.records.store import StoreRecords
 from backends.stores.memory import MemoryStore
 from backends.testing.claims import ClaimsContract
 

@@ -65,10 +65,10 @@ def directions(modules: Iterable[Module]) -> Iterator[str]:
 
 
 def _is_behind_the_seam(module: Module, imported: str) -> bool:
-    """Front ends see the seam's own modules, the rest of the driver the records' side too."""
+    """Front ends see the seam's own modules, the rest of the driver claims and leases too."""
     if not imported.startswith("backends") or module.name == "driver.__main__":
         return False
-    claims = {f"backends.{name}" for name in ("claims", "leases", "records")}
+    claims = {f"backends.{name}" for name in ("claims", "leases")}
     allowed = SEAM if module.name in FRONT_ENDS else SEAM | claims
     return imported != "backends" and not any(
         imported == name or imported.startswith(name + ".") for name in allowed

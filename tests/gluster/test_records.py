@@ -14,7 +14,7 @@ from backends.gluster.client import Export
 from backends.gluster.control import Control
 from backends.gluster.options import Servers
 from backends.records import Records
-from backends.records_directory import DirectoryRecords
+from backends.records.directory import DirectoryRecords
 from backends.testing.claims import ClaimsContract
 from backends.testing.records import RecordsContract
 from tests.gluster.conftest import VOLUME, Open

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from backends.records import Record
-from backends.records_memory import MemoryRecords
+from backends.records.memory import MemoryRecords
 from tests.sim.kernel import Kernel
 
 

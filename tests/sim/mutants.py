@@ -11,7 +11,7 @@ from backends.claims import Claim, Claims
 from backends.errors import Claimed, Conflict, Unavailable
 from backends.leases import Lease, LeaseState, LeaseWatch, Terms
 from backends.records import Record, Records
-from backends.records_memory import MemoryRecords
+from backends.records.memory import MemoryRecords
 from tests.sim.faulty import FaultyRecords
 from tests.sim.flavours import ANYTHING, DUEL, FADE, HANDOVER, RETURN, Flavour
 

@@ -8,7 +8,7 @@ import pytest
 from backends.claims import Claims
 from backends.errors import Damaged
 from backends.leases import Lease, LeaseWatch
-from backends.records_memory import MemoryRecords
+from backends.records.memory import MemoryRecords
 
 CLAIM: dict[str, Any] = {
     "format": 1,

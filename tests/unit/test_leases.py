@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from backends.errors import Fenced, Invalid
 from backends.leases import Lease, LeaseWatch, Terms
 from backends.records import Record
-from backends.records_memory import MemoryRecords
+from backends.records.memory import MemoryRecords
 
 rates = st.floats(0.0, 1.0)
 

@@ -6,7 +6,7 @@ from backends.base import Context
 from backends.disk.head import Heads
 from backends.disk.remote import Bucket
 from backends.errors import NotFound
-from backends.records_store import StoreRecords
+from backends.records.store import StoreRecords
 from backends.s3.disks import Disks
 from backends.s3.tidying import EVERY, Tidying
 from backends.stores.memory import MemoryStore

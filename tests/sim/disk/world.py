@@ -25,7 +25,7 @@ from backends.errors import (
     Invalid,
     NotFound,
 )
-from backends.records_store import StoreRecords
+from backends.records.store import StoreRecords
 from backends.stores.faulty import Faults, FaultyStore
 from tests.unit.disk import world
 from tests.unit.disk.memory_files import MemoryFiles

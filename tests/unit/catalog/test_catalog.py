@@ -11,7 +11,7 @@ from backends.catalog import Catalog
 from backends.errors import Busy, Conflict, Damaged, Exists, HostError, NotFound, Unavailable
 from backends.options import parse
 from backends.records import Record
-from backends.records_memory import MemoryRecords
+from backends.records.memory import MemoryRecords
 
 
 class Counting(MemoryRecords):

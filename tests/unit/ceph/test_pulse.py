@@ -6,7 +6,7 @@ from backends.ceph.cluster import Cluster
 from backends.ceph.pulse import EVERY, Pulse
 from backends.ceph.sessions import Session, Sessions
 from backends.errors import Unavailable
-from backends.records_memory import MemoryRecords
+from backends.records.memory import MemoryRecords
 
 
 class FakeCluster:

@@ -4,7 +4,7 @@ import pytest
 
 from backends.ceph.sessions import Session, Sessions
 from backends.errors import Damaged, Fenced
-from backends.records_memory import MemoryRecords
+from backends.records.memory import MemoryRecords
 
 ONE = Session("one", "10.0.0.1:0/1", "kedge.u.1.one", 1)
 TWO = Session("two", "10.0.0.2:0/2", "kedge.u.2.two", 2)

@@ -20,7 +20,7 @@ from backends.disk.opening import Place, Terms, open_disk
 from backends.disk.orphaned import branch
 from backends.disk.peeking import peek
 from backends.errors import Damaged, KedgeError, Unavailable
-from backends.records_store import StoreRecords
+from backends.records.store import StoreRecords
 from backends.stores.memory import MemoryStore
 from tests.unit.disk.memory_files import MemoryFiles
 from tests.unit.disk.world import BLOCKS, KEY, UUID, NoCache, content, small_sizes

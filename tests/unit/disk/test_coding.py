@@ -22,7 +22,7 @@ from backends.disk.remote import Arguments, Bucket
 from backends.disk.segment import Segment
 from backends.disk.unlocking import coder_of, rewrap, wrapped
 from backends.errors import Damaged, Invalid
-from backends.records_store import StoreRecords
+from backends.records.store import StoreRecords
 from backends.stores.memory import MemoryStore
 from tests.unit.disk.test_formats import COMMIT, SEGMENT, UUID
 from tests.unit.disk.world import BLOCKS, KEY, World, content

@@ -155,7 +155,7 @@ def test_strays_of_earlier_owners_are_swept_when_the_store_calls_them_old(
 
 
 def _records(where: Place) -> Any:
-    from backends.records_store import StoreRecords
+    from backends.records.store import StoreRecords
 
     return StoreRecords(where.store)
 

@@ -11,7 +11,7 @@ from backends.disk.engine import Disk, Durability
 from backends.disk.head import Heads
 from backends.disk.opening import Place, Terms, open_disk
 from backends.disk.worker import Worker
-from backends.records_store import StoreRecords
+from backends.records.store import StoreRecords
 from backends.stores.faulty import Faults, FaultyStore
 from backends.stores.memory import MemoryStore
 from tests.unit.disk.memory_files import MemoryFiles

@@ -18,7 +18,7 @@ from backends.disk.scrubbing import Scrubber
 from backends.disk.upcoming import Upcoming
 from backends.disk.warming import Warming
 from backends.errors import Damaged, NotFound, Unavailable
-from backends.records_store import StoreRecords
+from backends.records.store import StoreRecords
 from backends.stores.memory import MemoryStore
 from tests.unit.disk.memory_files import MemoryFiles
 from tests.unit.disk.world import UUID

@@ -8,7 +8,7 @@ from unittest.mock import patch
 import pytest
 
 from backends.errors import Conflict, Unavailable
-from backends.records_store import StoreRecords
+from backends.records.store import StoreRecords
 from backends.stores.faulty import Faults, FaultyStore
 from backends.stores.memory import MemoryStore
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backends.durable_files import DurableFiles
+from backends.records.durable_files import DurableFiles
 
 
 class Killed(BaseException):

@@ -1,4 +1,4 @@
-"""Records: small values with compare-and-swap, the one primitive every backend must offer.
+"""What records are and what every store of them promises.
 
 Volumes, claims and node leases are records. A key has exactly two segments, `kind/name`
 (`volumes/db`, `claims/<uuid>`, `nodes/<node>`). A version is opaque and never repeats, so a writer

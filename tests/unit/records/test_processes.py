@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from backends.errors import Conflict, Unavailable
-from backends.records_directory import DirectoryRecords
+from backends.records.directory import DirectoryRecords
 from tests.unit.storm import WRITERS, a_pipe, storm
 
 

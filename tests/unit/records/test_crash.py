@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from backends.errors import Conflict, KedgeError
-from backends.key_directory import KeyDirectory, Listing
-from backends.records_directory import DirectoryRecords
-from tests.unit.model_files import Disk, Killed, ModelFiles
+from backends.records.directory import DirectoryRecords
+from backends.records.key_directory import KeyDirectory, Listing
+from tests.unit.records.model_files import Disk, Killed, ModelFiles
 
 KEY = "volumes/db"
 STORY: tuple[bytes | None, ...] = (b"one", b"two", b"three", None, b"four", b"five")

@@ -3,7 +3,7 @@
 import threading
 
 from backends.errors import Conflict
-from backends.records import Record, Records, checked_key, checked_value
+from backends.records.base import Record, Records, checked_key, checked_value
 
 
 class MemoryRecords(Records):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from backends.durable_files import DurableFiles
 from backends.errors import Conflict, Damaged, NoSpace, Unavailable
-from backends.records_directory import GRACE, DirectoryRecords
+from backends.records.directory import DirectoryRecords
+from backends.records.durable_files import DurableFiles
+from backends.records.sweeping import GRACE
 
 KEY = "volumes/db"
 

@@ -12,35 +12,19 @@ A removed key keeps one small object, its tombstone: without it the numbers woul
 a sleeper could take the new key for the old one.
 """
 
-import re
 import secrets
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
-from backends.envelopes import seal, unseal
 from backends.errors import Conflict, Damaged, NotFound, Unavailable
-from backends.records import Record, Records, checked_key, checked_value, is_key
+from backends.records import slots
+from backends.records.base import Record, Records, checked_key, checked_value
+from backends.records.slots import FIRST, GRAVE, WITNESS, Slot
+from backends.records.versions import ANCESTORS, Version
 from backends.stores.base import Store
 from backends.stores.settled import create
-from backends.versions import ANCESTORS, Version
 
-_ROOT = "records/"
-_SLOT = re.compile(r"(.+)/([0-9]{16})")
 _TRIES = 8
-_WITNESS = 0
-_FIRST = 1
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One state of one key. Slots below `floor` certainly were deleted before this one was made.
-    `value` is None for a tombstone."""
-
-    version: Version
-    floor: int
-    value: bytes | None
 
 
 class StoreRecords(Records):
@@ -75,32 +59,30 @@ class StoreRecords(Records):
 
     def keys(self, kind: str) -> list[str]:
         """See Records. Costs one listing."""
-        return sorted(self._present(_ROOT + checked_key(f"{kind}/any").removesuffix("any")))
+        return sorted(self._present(kind))
 
     def stamps(self, kind: str) -> dict[str, str]:
         """See Records. Costs one listing, and one request for each record that changed since the
         last call (and then a second listing, as in `_latest`)."""
-        prefix = _ROOT + checked_key(f"{kind}/any").removesuffix("any")
         for _ in range(_TRIES):
-            slots = self._present(prefix)
-            fresh = {key: n for key, n in slots.items() if self._seen.get(key, (0, ""))[0] != n}
+            present = self._present(kind)
+            fresh = {key: n for key, n in present.items() if self._seen.get(key, (0, ""))[0] != n}
             read = {key: self._try_read(key, number) for key, number in fresh.items()}
-            after = self._present(prefix) if fresh else slots
+            after = self._present(kind) if fresh else present
             for key, slot in read.items():
                 if slot is not None and after.get(key) == slot.version.number:
                     self._seen[key] = (slot.version.number, str(slot.version))
-            if all(self._seen.get(key, (0, ""))[0] == number for key, number in slots.items()):
-                return {key: self._seen[key][1] for key in sorted(slots)}
+            if all(self._seen.get(key, (0, ""))[0] == number for key, number in present.items()):
+                return {key: self._seen[key][1] for key in sorted(present)}
         raise Unavailable(f"records of {kind} change faster than they can be listed; try again")
 
-    def _present(self, prefix: str) -> dict[str, int]:
+    def _present(self, kind: str) -> dict[str, int]:
         """The highest slot of each key that is no tombstone."""
         found: dict[str, int] = {}
-        for item in self._store.list(prefix):
-            parts = _SLOT.fullmatch(item.key)
-            key = parts[1].removeprefix(_ROOT) if parts else ""
-            if parts and is_key(key):
-                found[key] = 0 if item.size <= _GRAVE else int(parts[2])
+        for item in self._store.list(slots.of_kind(kind)):
+            if slot := slots.key_and_number(item.key):
+                key, number = slot
+                found[key] = 0 if item.size <= GRAVE else number
         return {key: number for key, number in found.items() if number}
 
     def _absent(self, key: str) -> Slot | None:
@@ -132,14 +114,14 @@ class StoreRecords(Records):
         raise Unavailable(f"record {key} changes faster than it can be read; try again")
 
     def _highest(self, key: str) -> int:
-        names = self._store.list(f"{_ROOT}{key}/")
-        return max((_number(item.key) for item in names), default=_WITNESS)
+        found = (slots.key_and_number(item.key) for item in self._store.list(slots.of_key(key)))
+        return max((slot[1] for slot in found if slot), default=WITNESS)
 
     def _advance(self, key: str, old: Slot | None, value: bytes | None) -> Version:
         """Make the state after `old`, or raise Conflict, or Unavailable if that is not known."""
-        floor = max(_FIRST, old.floor if old else 0, self._deleted.get(key, 0))
+        floor = max(FIRST, old.floor if old else 0, self._deleted.get(key, 0))
         tried: dict[bytes, Version] = {}
-        version = self._make(key, old, lambda new: _seal(key, new, floor, value), tried)
+        version = self._make(key, old, lambda new: Slot(new, floor, value).sealed(key), tried)
         if version is None or not self._is_first(key, old):
             version = self._sort_out(key, list(tried.values()), version)
         with suppress(Unavailable):
@@ -157,18 +139,18 @@ class StoreRecords(Records):
         attempt is a version of its own: a request whose reply was lost may be carried out much
         later, and must not make a witness that looks like the true one."""
         for _ in range(_TRIES):
-            version = old.version.child(self._nonce()) if old else Version(_FIRST, self._nonce())
+            version = old.version.child(self._nonce()) if old else Version(FIRST, self._nonce())
             content = body(version)
             tried[content] = version
             with suppress(Unavailable):
-                taken = create(self._store, _name(key, version.number), content)
+                taken = create(self._store, slots.name_of(key, version.number), content)
                 return version if taken is None else tried.get(taken.body)
         raise Unavailable(f"it is not known whether record {key} was written; read it again")
 
     def _is_first(self, key: str, old: Slot | None) -> bool:
         """Whether the slot after `old` was made for the first time: is its witness as it was?"""
         if old is None:
-            return self._store.head(_name(key, _WITNESS)) is None
+            return self._store.head(slots.name_of(key, WITNESS)) is None
         before = self._try_read(key, old.version.number)
         return before is not None and before.version == old.version
 
@@ -183,17 +165,17 @@ class StoreRecords(Records):
                 return version
         if made and (ahead > 0 or (latest and latest.version != made)):
             with suppress(Unavailable):
-                self._store.delete(_name(key, made.number))
+                self._store.delete(slots.name_of(key, made.number))
         if ahead > ANCESTORS or ahead < 0 or (latest and latest.version in tried):
             raise Unavailable(f"it is not known whether record {key} was written; read it again")
         raise Conflict(f"record {key} was changed by another writer; read it again")
 
     def _drop(self, key: str, floor: int, number: int) -> None:
         """Delete the slots that `number` replaced, one after the other."""
-        if floor == _FIRST < number:
-            self._store.put(_name(key, _WITNESS), b"kedge-witness 1\n")
+        if floor == FIRST < number:
+            self._store.put(slots.name_of(key, WITNESS), b"kedge-witness 1\n")
         for old in range(floor, number):
-            self._store.delete(_name(key, old))
+            self._store.delete(slots.name_of(key, old))
             self._deleted[key] = old + 1
 
     def _try_read(self, key: str, number: int) -> Slot | None:
@@ -203,53 +185,8 @@ class StoreRecords(Records):
             return None
 
     def _read(self, key: str, number: int) -> Slot:
-        name = _name(key, number)
+        name = slots.name_of(key, number)
         for _ in range(_TRIES - 1):
             with suppress(Damaged):
-                return _unseal(key, number, self._store.get(name))
-        return _unseal(key, number, self._store.get(name))
-
-
-def _number(name: str) -> int:
-    parts = _SLOT.fullmatch(name)
-    return int(parts[2]) if parts else _WITNESS
-
-
-def _name(key: str, number: int) -> str:
-    return f"{_ROOT}{key}/{number:016d}"
-
-
-_DEAD = "kedge-tombstone 1"
-_GRAVE = 160
-"""Bytes: a tombstone is not larger, a value's envelope not smaller, so a listing tells them."""
-
-
-def _seal(key: str, version: Version, floor: int, value: bytes | None) -> bytes:
-    if value is None:
-        text = f"{_DEAD} {version} {floor}"
-        return f"{text} {zlib.crc32(f'{key} {text}'.encode()):08x}\n".encode()
-    return seal(key, str(version), b"%d" % floor + b" " * _GRAVE + b"\n" + value)
-
-
-def _unseal(key: str, number: int, body: bytes) -> Slot:
-    if body.startswith(_DEAD.encode()):
-        text, floor = _entombed(key, body)
-        value = None
-    else:
-        words = body.split(b"\n", 1)[0].decode(errors="replace").split()
-        text = words[3] if len(words) == 6 else ""
-        lead, _, value = unseal(key, text, body).partition(b"\n")
-        floor = lead.decode().strip()
-    version = Version.parse(text)
-    if version is None or version.number != number or not floor.isdecimal():
-        raise Damaged(f"record {key} at slot {number} does not say what it should")
-    return Slot(version, int(floor), value)
-
-
-def _entombed(key: str, body: bytes) -> tuple[str, str]:
-    """The version and floor on a tombstone."""
-    words = body.decode(errors="replace").split(" ")
-    text = " ".join(words[:-1])
-    if len(words) != 5 or words[4] != f"{zlib.crc32(f'{key} {text}'.encode()):08x}\n":
-        raise Damaged(f"the tombstone of record {key} does not match its checksum")
-    return words[2], words[3]
+                return Slot.unsealed(key, number, self._store.get(name))
+        return Slot.unsealed(key, number, self._store.get(name))

@@ -16,23 +16,20 @@ before it believes it. docs/decisions/ says why, and how NFS has to be mounted.
 import errno
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from backends.durable_files import DurableFiles
-from backends.envelopes import seal, unseal
-from backends.errors import Conflict, Damaged, NoSpace, Unavailable
-from backends.key_directory import KeyDirectory, Listing
-from backends.records import Record, Records, checked_key, checked_value, is_key
-from backends.versions import Version
+from backends.errors import Conflict, Damaged, Unavailable
+from backends.records.base import Record, Records, checked_key, checked_value, is_key
+from backends.records.durable_files import DurableFiles
+from backends.records.envelopes import seal, unseal
+from backends.records.key_directory import KeyDirectory, Listing
+from backends.records.root import FULL, Root
+from backends.records.sweeping import GRACE, sweep
+from backends.records.versions import Version
 
-GRACE = 24 * 3600.0
-"""Seconds before `sweep` takes a key in the making for one whose maker died."""
 _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_PATIENCE = (0.001, 0.004, 0.02, 0.1, 0.3, 0.5)
-"""Seconds between attempts that lost a race. Each loss means that somebody else advanced."""
 
 
 class DirectoryRecords(Records):
@@ -48,127 +45,86 @@ class DirectoryRecords(Records):
         nonce: Callable[[], str] = lambda: secrets.token_hex(8),
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._root = root
-        self._files = files or DurableFiles()
-        self._nonce = nonce
-        self._sleep = sleep
-        self._known_kinds: set[Path] = set()
+        self._root = Root(root, files or DurableFiles(), nonce, sleep)
 
     def get(self, key: str) -> Record | None:
         """See Records. What it returns survives a power cut, as far as the disks keep theirs."""
-        place = self._place(key)
-        with self._asked(key):
-            for pause in _PATIENCE:
-                listing = self._look(place)
+        place = self._root.place(key)
+        with self._root.asked(key):
+            for _ in self._root.attempts():
+                listing = self._root.look(place)
                 place.settle(listing)
                 if listing.current is None:
                     return None
                 with suppress(FileNotFoundError):
                     version = str(listing.current)
                     return Record(key, unseal(key, version, place.read(version)), version)
-                self._sleep(pause)
-            if self._look(place).current == listing.current:
+            if self._root.look(place).current == listing.current:
                 raise Damaged(f"record {key} lost the value of its version {listing.current}")
             raise Unavailable(f"record {key} changes faster than it can be read; try again")
 
     def put(self, key: str, value: bytes, *, expected: str | None) -> Record:
         """See Records. NoSpace when the file system is full; then nothing was written."""
         checked_value(checked_key(key), value)
-        with self._asked(key):
+        with self._root.asked(key):
             if expected is None:
                 return self._create(key, value)
             return self._replace(key, value, expected)
 
     def delete(self, key: str, *, expected: str) -> None:
         """See Records."""
-        place = self._place(key)
-        with self._asked(key):
+        place = self._root.place(key)
+        with self._root.asked(key):
             old, _ = self._expect(key, place, expected)
-            end = old.child(self._nonce())
+            end = old.child(self._root.nonce())
             self._move_token(key, place, old, end, "dead")
             self._make_durable(key, place)
             with suppress(OSError):
-                place.bury(self._look(place))
+                place.bury(self._root.look(place))
 
     def keys(self, kind: str) -> list[str]:
         """See Records. A key whose removal was interrupted is listed until it is swept."""
-        directory = self._place(f"{kind}/any").path.parent
-        with self._asked(kind):
-            found = (f"{kind}/{name}" for name in self._names(directory))
+        directory = self._root.kind(kind)
+        with self._root.asked(kind):
+            found = (f"{kind}/{name}" for name in self._root.names(directory))
             return sorted(key for key in found if is_key(key))
 
     def stamps(self, kind: str) -> dict[str, str]:
         """See Records. Costs one listing per key, no reading."""
-        directory = self._place(f"{kind}/any").path.parent
+        directory = self._root.kind(kind)
         found = {}
         for key in self.keys(kind):
-            with self._asked(key):
+            with self._root.asked(key):
                 if version := self._stamp(directory, key):
                     found[key] = version
         return found
 
     def _stamp(self, directory: Path, key: str) -> str | None:
         """The current version, by one look without much thought when that look is clear."""
-        names = self._names(directory / key.partition("/")[2])
+        names = self._root.names(directory / key.partition("/")[2])
         tokens = [name for name in names if name.startswith(("cur.", "dead."))]
         if len(tokens) == 1 and tokens[0].startswith("cur."):
             return tokens[0].removeprefix("cur.")
-        current = self._look(self._place(key)).current
+        current = self._root.look(self._root.place(key)).current
         return str(current) if current else None
 
     def sweep(self, grace: float = GRACE) -> int:
-        """Remove what killed processes left behind; return how many keys or makings were cleaned.
-
-        Values that lost, and keys whose removal was interrupted, can be told from live ones for
-        certain and go at once; a key in the making goes after `grace` seconds by the file
-        server's clock, and a maker that wakes later than that gets Unavailable."""
-        swept = 0
-        with self._asked("sweep"):
-            for kind in self._names(self._root):
-                if not is_key(f"{kind}/any"):
-                    continue
-                for name in self._names(self._root / kind):
-                    place = KeyDirectory(self._root / kind / name, self._files)
-                    if is_key(f"{kind}/{name}"):
-                        swept += place.tidy(self._look(place))
-                    elif name.startswith((".new.", ".old.")):
-                        swept += self._sweep_making(place, grace)
-                    elif name.startswith(".now."):
-                        self._files.unlink(place.path)
-        return swept
-
-    def _sweep_making(self, making: KeyDirectory, grace: float) -> bool:
-        if making.path.name.startswith(".new."):
-            if self._age(making) < grace:
-                return False
-            dropped = self._fresh(making.path.parent, ".old")
-            self._files.rename(making.path, dropped)
-            making = KeyDirectory(dropped, self._files)
-        making.erase()
-        return True
-
-    def _age(self, place: KeyDirectory) -> float:
-        now = self._fresh(place.path.parent, ".now")
-        self._files.write_new(now, b"")
-        try:
-            return self._files.age(place.path, than=now)
-        finally:
-            self._files.unlink(now)
+        """Remove what killed processes left behind; see `sweeping`."""
+        return sweep(self._root, grace)
 
     def _create(self, key: str, value: bytes) -> Record:
-        place = self._place(key)
-        self._refuse_present(key, self._look(place))
-        self._prepare_kind(place.path.parent)
-        version = Version(1, self._nonce())
-        making = KeyDirectory(self._fresh(place.path.parent, ".new"), self._files)
+        place = self._root.place(key)
+        self._refuse_present(key, self._root.look(place))
+        self._root.prepare(place.path.parent)
+        version = Version(1, self._root.nonce())
+        making = KeyDirectory(self._root.fresh(place.path.parent, ".new"), self._root.files)
         making.furnish(str(version), seal(key, str(version), value))
-        for pause in _PATIENCE:
+        for _ in self._root.attempts():
             if self._settled_in(key, making, place, version):
-                self._files.sync_directory(place.path.parent)
+                self._root.files.sync_directory(place.path.parent)
                 with suppress(OSError):
                     place.come_of_age()
                 return Record(key, value, str(version))
-            self._sleep(pause)
         making.erase()
         raise Unavailable(f"record {key} is being removed and made too fast; try again")
 
@@ -177,12 +133,12 @@ class DirectoryRecords(Records):
     ) -> bool:
         """Rename `making` to `place`: True when it is there, False to try again."""
         try:
-            self._files.rename(making.path, place.path)
+            self._root.files.rename(making.path, place.path)
         except OSError as error:
-            listing = self._look(place)
+            listing = self._root.look(place)
             if listing.token and listing.token.descends(version):
                 return True
-            if error.errno in _FULL or (error.errno in _OCCUPIED and listing.current):
+            if error.errno in FULL or (error.errno in _OCCUPIED and listing.current):
                 making.erase()
             if error.errno not in _OCCUPIED:
                 raise
@@ -193,9 +149,9 @@ class DirectoryRecords(Records):
         return True
 
     def _replace(self, key: str, value: bytes, expected: str) -> Record:
-        place = self._place(key)
+        place = self._root.place(key)
         old, listing = self._expect(key, place, expected)
-        new = old.child(self._nonce())
+        new = old.child(self._root.nonce())
         try:
             place.write(str(new), seal(key, str(new), value))
         except FileNotFoundError:
@@ -208,7 +164,7 @@ class DirectoryRecords(Records):
         return Record(key, value, str(new))
 
     def _expect(self, key: str, place: KeyDirectory, expected: str) -> tuple[Version, Listing]:
-        listing = self._look(place)
+        listing = self._root.look(place)
         if listing.current is None or str(listing.current) != expected:
             place.settle(listing)
             raise Conflict(f"record {key} is no longer at version {expected}; read it again")
@@ -219,13 +175,13 @@ class DirectoryRecords(Records):
         self, key: str, place: KeyDirectory, old: Version, new: Version, to: str
     ) -> None:
         """Make `new` follow `old`, or raise Conflict, or Unavailable if that cannot be known."""
-        for pause in _PATIENCE:
+        for _ in self._root.attempts():
             try:
-                self._files.rename(place.path / f"cur.{old}", place.path / f"{to}.{new}")
+                self._root.files.rename(place.path / f"cur.{old}", place.path / f"{to}.{new}")
                 return
             except OSError as error:
                 failure = error
-            token = self._look(place).token
+            token = self._root.look(place).token
             if token and token.descends(new):
                 return
             if token and token.number >= new.number and token.descends(old):
@@ -233,7 +189,6 @@ class DirectoryRecords(Records):
                 raise Conflict(f"record {key} was changed by another writer; read it again")
             if token != old or failure.errno != errno.ENOENT:
                 break
-            self._sleep(pause)
         raise Unavailable(
             f"it is not known whether record {key} was written ({failure.strerror}); read it again"
         ) from failure
@@ -246,57 +201,6 @@ class DirectoryRecords(Records):
         except OSError as error:
             raise Unavailable(f"record {key} was written, perhaps not durably: {error}") from error
 
-    def _look(self, place: KeyDirectory) -> Listing:
-        """A listing that can be believed. One without any token is believed when it was the same
-        three times: a directory read while a rename runs may show neither name."""
-        seen: list[Listing] = []
-        for pause in _PATIENCE:
-            try:
-                seen.append(place.list())
-            except FileNotFoundError:
-                self._check_root()
-                return Listing()
-            if seen[-1].token or seen[-3:] == seen[-1:] * 3:
-                return seen[-1]
-            self._sleep(pause)
-        raise Unavailable(f"{place.path} changes faster than it can be listed; try again")
-
     def _refuse_present(self, key: str, listing: Listing) -> None:
         if listing.current:
             raise Conflict(f"record {key} is there already; read it")
-
-    def _prepare_kind(self, directory: Path) -> None:
-        if directory in self._known_kinds:
-            return
-        self._check_root()
-        with suppress(FileExistsError):
-            self._files.make_directory(directory)
-        self._files.sync_directory(self._root)
-        self._known_kinds.add(directory)
-
-    def _place(self, key: str) -> KeyDirectory:
-        kind, _, name = checked_key(key).partition("/")
-        return KeyDirectory(self._root / kind / name, self._files)
-
-    def _fresh(self, directory: Path, purpose: str) -> Path:
-        return directory / f"{purpose}.{self._nonce()}"
-
-    def _names(self, directory: Path) -> list[str]:
-        try:
-            return self._files.names(directory)
-        except FileNotFoundError:
-            self._check_root()
-            return []
-
-    def _check_root(self) -> None:
-        if not self._files.exists(self._root):
-            raise Unavailable(f"the directory {self._root} is not there; is it mounted?")
-
-    @contextmanager
-    def _asked(self, subject: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno in _FULL:
-                raise NoSpace(f"no room for record {subject} in {self._root}") from error
-            raise Unavailable(f"record {subject} in {self._root}: {error}") from error

@@ -4,7 +4,7 @@ import random
 import threading
 from collections.abc import Callable
 
-from tests.unit.model_files import Killed
+from tests.unit.records.model_files import Killed
 
 
 class Interleaving:

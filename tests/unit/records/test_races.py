@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from backends.errors import Conflict, KedgeError, Unavailable
-from backends.key_directory import Listing
-from backends.records_directory import DirectoryRecords
-from backends.versions import Version
-from tests.unit.interleave import Interleaving
-from tests.unit.model_files import Disk, ModelFiles, Unreliable
+from backends.records.directory import DirectoryRecords
+from backends.records.key_directory import KeyDirectory, Listing
+from backends.records.root import Root
+from backends.records.versions import Version
+from tests.unit.records.interleave import Interleaving
+from tests.unit.records.model_files import Disk, ModelFiles, Unreliable
 
 KEY = "volumes/db"
 SEEDS = range(300)
@@ -155,29 +156,29 @@ def test_no_schedule_breaks_a_rule() -> None:
 
 
 def believe_enoent(
-    self: DirectoryRecords, key: str, place: object, old: Version, new: Version, to: str
+    self: DirectoryRecords, key: str, place: KeyDirectory, old: Version, new: Version, to: str
 ) -> None:
     """Mutant: a rename that answers ENOENT did not happen."""
-    path = place.path  # type: ignore[attr-defined]
+    path = place.path
     try:
-        self._files.rename(path / f"cur.{old}", path / f"{to}.{new}")
+        self._root.files.rename(path / f"cur.{old}", path / f"{to}.{new}")
     except FileNotFoundError:
         raise Conflict("not ours") from None
 
 
 def blind_write(
-    self: DirectoryRecords, key: str, place: object, old: Version, new: Version, to: str
+    self: DirectoryRecords, key: str, place: KeyDirectory, old: Version, new: Version, to: str
 ) -> None:
     """Mutant: whatever token is there is moved."""
-    path = place.path  # type: ignore[attr-defined]
-    tokens = [n for n in self._files.names(path) if n.startswith("cur.")]
-    self._files.rename(path / (tokens or ["cur.none"])[0], path / f"{to}.{new}")
+    path = place.path
+    tokens = [n for n in self._root.files.names(path) if n.startswith("cur.")]
+    self._root.files.rename(path / (tokens or ["cur.none"])[0], path / f"{to}.{new}")
 
 
-def believe_one_look(self: DirectoryRecords, place: object) -> Listing:
+def believe_one_look(self: Root, place: KeyDirectory) -> Listing:
     """Mutant: one listing without a token means that the key is absent."""
     try:
-        return place.list()  # type: ignore[attr-defined, no-any-return]
+        return place.list()
     except FileNotFoundError:
         return Listing()
 
@@ -190,7 +191,7 @@ def any_descendant(self: Version, older: Version) -> bool:
 MUTANTS: list[tuple[type, str, Callable[..., object]]] = [
     (DirectoryRecords, "_move_token", believe_enoent),
     (DirectoryRecords, "_move_token", blind_write),
-    (DirectoryRecords, "_look", believe_one_look),
+    (Root, "look", believe_one_look),
     (Version, "descends", any_descendant),
 ]
 

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.durable_files import DurableFiles
-from backends.versions import Version
+from backends.records.durable_files import DurableFiles
+from backends.records.versions import Version
 
 YOUNG = "young"
 
