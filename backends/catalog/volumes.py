@@ -51,6 +51,13 @@ class Catalog(Generic[O]):
             raise NotFound(f"no volume {name!r}")
         return entry.volume
 
+    def current(self, volume: Volume[O]) -> Volume[O]:
+        """The volume as it is now. NotFound also when another one has its name."""
+        found = self.get(volume.name)
+        if found.uuid != volume.uuid:
+            raise NotFound(f"volume {volume.name!r} was replaced by another of the same name")
+        return found
+
     def volumes(self) -> list[Volume[O]]:
         """All volumes, sorted by name. Those whose record cannot be read are in `damaged`."""
         return [

@@ -19,7 +19,7 @@ from typing import ClassVar
 
 from backends.base import Attachment, Volume
 from backends.ceph.clients import ImageClients
-from backends.ceph.disk_snapshots import DiskSnapshots, frozen
+from backends.ceph.disk_snapshots import DiskSnapshots
 from backends.ceph.failures import Absent
 from backends.ceph.fencing import Fence
 from backends.ceph.images import Images
@@ -31,8 +31,8 @@ from backends.host import files, loop, mounts
 from backends.host.filesystems import BlockFileSystem, FileSystem, driver_of
 from backends.host.mountinfo import Mount
 from backends.host.waiting import wait_until
+from backends.mounting import detaching
 from backends.options import Size
-from backends.tree import detaching
 
 _RELEASE_SECONDS = 5.0
 _STOPPED = {"ro", "shutdown", "emergency_ro"}
@@ -50,7 +50,7 @@ class DiskLayout:
 
     @property
     def snapshots(self) -> DiskSnapshots:
-        return DiskSnapshots(self.images, frozen(self.place.state), _image)
+        return DiskSnapshots(self.images, self.place.freezer, _image)
 
     def make(self, volume: Volume[CephOptions]) -> None:
         image = _image(volume.uuid)

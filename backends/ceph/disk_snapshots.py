@@ -8,7 +8,6 @@ new one. A clone is a copy, sparse as its source, which it needs no longer.
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from backends.base import Attachment, Volume
 from backends.ceph import snapshot_names
@@ -18,11 +17,6 @@ from backends.errors import Invalid, KedgeError, NotFound
 from backends.host.freezing import Freezer
 from backends.options import Size
 from backends.snapshots import Snapshot
-
-
-def frozen(state: Path) -> Freezer:
-    """What holds this profile's file systems still, and remembers it below `state`."""
-    return Freezer(state / "frozen")
 
 
 @dataclass(frozen=True)

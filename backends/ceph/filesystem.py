@@ -27,8 +27,8 @@ from backends.ceph.sessions import Session
 from backends.errors import Damaged, KedgeError, Unavailable
 from backends.host import files, mounts
 from backends.host.mountinfo import Mount
+from backends.mounting import detaching
 from backends.options import Size
-from backends.tree import detaching
 
 _FLUSH_SECONDS = 10.0
 _TENANT = "kedge"

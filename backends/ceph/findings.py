@@ -7,9 +7,9 @@ from backends.base import Finding, Level
 from backends.catalog import Catalog
 from backends.ceph.clients import present
 from backends.ceph.cluster import Cluster
-from backends.ceph.mounted import Mounted
 from backends.ceph.options import CephOptions, CephSettings, Layout
 from backends.errors import HostError, KedgeError
+from backends.mounting.mounted import Mounted
 
 _FULL = 0.85
 _FULL_CHECKS = {"OSD_FULL", "POOL_FULL"}

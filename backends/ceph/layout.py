@@ -14,12 +14,13 @@ from backends.ceph.options import CephOptions, CephSettings
 from backends.ceph.sessions import Session, Sessions
 from backends.errors import Invalid
 from backends.host import files
+from backends.host.freezing import Freezer
 from backends.host.locks import locked
 from backends.host.mountinfo import Mount
+from backends.host.staging import Staging
 from backends.options import Size
 from backends.records import Records
 from backends.snapshots import Snapshot
-from backends.tree.staging import Staging
 
 ROOT = "/data"
 """What mountinfo shows as the root of every volume's mount: the file system's own root is never
@@ -37,6 +38,7 @@ class Place:
     records: Records
     sessions: Sessions
     staging: Staging
+    freezer: Freezer
     state: Path
     node: str
     profile: str

@@ -9,6 +9,7 @@ from pathlib import Path
 from backends.base import Access, ProfileSettings
 from backends.host.filesystems import FileSystem, driver_of
 from backends.options import Size, option
+from backends.sizes import broken
 from backends.snapshots import SnapshotOptions
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
@@ -116,7 +117,4 @@ class CephOptions(SnapshotOptions):
             yield "layout=disk needs a size, for example size=10G"
             return
         driver = driver_of(self.fs or FileSystem.EXT4)
-        if self.size < driver.minimum:
-            yield f"size={self.size} is too small for {driver.name}; use {Size(driver.minimum)}"
-        if self.size % 4096:
-            yield f"size={self.size} is not a multiple of 4096 bytes"
+        yield from broken(self.size, Size(driver.minimum), driver.name)

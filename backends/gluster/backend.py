@@ -17,7 +17,7 @@ from backends.base import (
     Level,
     Usage,
 )
-from backends.errors import Invalid, KedgeError
+from backends.errors import KedgeError
 from backends.gluster import databases, doctor, pool
 from backends.gluster.bounded import InTime, bounded
 from backends.gluster.client import TYPE, Export
@@ -29,6 +29,7 @@ from backends.host import mountinfo
 from backends.host.failures import explained
 from backends.options import Size
 from backends.records.guarded import GuardedRecords
+from backends.sizes import check_shrinking
 from backends.tree.backend import TreeBackend
 from backends.tree.options import Layout
 from backends.tree.store import Store
@@ -93,8 +94,7 @@ class GlusterBackend(TreeBackend[GlusterSettings, GlusterOptions]):
         old = volume.options.size
         if old is None or volume.options.settled().layout is not Layout.DIRECTORY:
             return super().resize(name, size, attachment)
-        if size < old:
-            raise Invalid(f"volume {name} has {old}; it cannot shrink to {size}")
+        check_shrinking(name, old, size)
         with explained(f"resize volume {name}"):
             self._quota.limit(volume.uuid, size)
             self._catalog.resize(volume, replace(volume.options, size=size))

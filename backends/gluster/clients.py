@@ -4,13 +4,13 @@ import os
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from backends.errors import InUse
 from backends.gluster.client import TYPE, Client, Export
 from backends.host import fusectl, loop, mountinfo
-from backends.tree.source import Owner
+from backends.mounting.mounted import Judge, Owner
 
 
 class Clients:
@@ -67,7 +67,7 @@ class Clients:
         for device in devices:
             fusectl.abort(device)
 
-    def judge(self, table: Sequence[mountinfo.Mount]) -> Callable[[mountinfo.Mount], Owner | None]:
+    def judge(self, table: Sequence[mountinfo.Mount]) -> Judge:
         form = re.compile(rf"/{re.escape(self.home)}/([a-zA-Z0-9-]+)/data")
 
         def owner(mount: mountinfo.Mount) -> Owner | None:

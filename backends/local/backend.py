@@ -9,8 +9,8 @@ from backends.errors import HostError
 from backends.host import mountinfo, processes
 from backends.host.waiting import wait_until
 from backends.local.options import LocalOptions, LocalSettings, Shared
+from backends.mounting.detaching import holding
 from backends.tree.backend import TreeBackend
-from backends.tree.detaching import holding
 from backends.tree.store import Store, is_network
 
 CUT_OFF_SECONDS = 2.0

@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from backends.ambient import utc_now
 from backends.base import (
     Access,
     Attachment,
-    Backend,
     Capabilities,
     Context,
     Fencing,
@@ -23,18 +21,17 @@ from backends.base import (
     ProfileSettings,
     Removed,
     Spec,
-    Trashed,
     Usage,
     Volume,
 )
-from backends.catalog import Catalog
+from backends.catalog import CatalogedBackend
 from backends.claims import Claim
 from backends.errors import Exists, HostError, InUse, Invalid, NoSpace, NotFound, NotSupported
 from backends.inspection import Exported, Progress, Sink
 from backends.memory.world import SimulatedMount, SimulatedRecords, World, world
 from backends.options import Size, option
 from backends.progress import tell
-from backends.records import Records
+from backends.sizes import check_shrinking
 from backends.snapshots import Snapshot, SnapshotOptions
 
 DEVICE = "0:77"
@@ -91,7 +88,7 @@ class MemoryData:
         return f"memory:{volume.uuid}"
 
 
-class MemoryBackend(Backend[MemorySettings, MemoryOptions]):
+class MemoryBackend(CatalogedBackend[MemorySettings, MemoryOptions]):
     """Volumes in a simulated world; also Resizable, Trash and Snapshots."""
 
     Settings: ClassVar[type[MemorySettings]] = MemorySettings
@@ -101,33 +98,27 @@ class MemoryBackend(Backend[MemorySettings, MemoryOptions]):
         super().__init__(settings, context)
         self.world = world(settings.world)
         self.kernel = self.world.kernels[context.node]
-        self._records = SimulatedRecords(self.world)
-        data = MemoryData(self.world, self.get)
-        self._catalog = Catalog(self._records, MemoryOptions, data, now=utc_now)
+        self._keep_in(SimulatedRecords(self.world), MemoryData(self.world, self.get))
 
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(everywhere=True, access=frozenset(Access), fencing=Fencing.STORE)
 
-    @property
-    def records(self) -> Records:
-        return self._records
-
     def create(self, spec: Spec[MemoryOptions]) -> Volume[MemoryOptions]:
         self._starts("create")
-        return self._catalog.create(spec)
+        return super().create(spec)
 
     def remove(self, volume: Volume[MemoryOptions]) -> Removed:
         self._starts("remove")
-        return self._catalog.remove(volume)
+        return super().remove(volume)
 
     def get(self, name: str) -> Volume[MemoryOptions]:
         self._starts("get")
-        return self._catalog.get(name)
+        return super().get(name)
 
     def volumes(self) -> Sequence[Volume[MemoryOptions]]:
         self._starts("volumes")
-        return self._catalog.volumes()
+        return super().volumes()
 
     def attach(
         self,
@@ -138,8 +129,7 @@ class MemoryBackend(Backend[MemorySettings, MemoryOptions]):
         read_only: bool = False,
     ) -> Attachment:
         self._starts("attach")
-        if self._catalog.get(volume.name).uuid != volume.uuid:
-            raise NotFound(f"volume {volume.name!r} was replaced by another of the same name")
+        self._catalog.current(volume)
         mounted = self.kernel.mounts.get(target)
         if mounted is not None and mounted.uuid != volume.uuid:
             raise HostError(f"something else is mounted at {target}; unmount it")
@@ -182,20 +172,10 @@ class MemoryBackend(Backend[MemorySettings, MemoryOptions]):
         volume = self._catalog.get(name)
         if volume.options.size is None:
             raise NotSupported(f"volume {name} has no size")
-        if size < volume.options.size:
-            raise Invalid(f"volume {name} has {volume.options.size}; it cannot shrink to {size}")
+        check_shrinking(name, volume.options.size, size)
         if size != volume.options.size:
             self._catalog.resize(volume, replace(volume.options, size=size))
         return Growth.ONLINE
-
-    def trashed(self) -> Sequence[Trashed]:
-        return self._catalog.trashed()
-
-    def restore(self, uuid: str, name: str) -> None:
-        self._catalog.restore(uuid, name)
-
-    def purge(self, uuid: str) -> None:
-        self._catalog.purge(uuid)
 
     def snapshot_create(
         self,

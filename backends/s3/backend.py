@@ -1,63 +1,51 @@
 """The backend `s3`: catalog and claims as records in the bucket, each volume a disk in it."""
 
-import os
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from backends.ambient import new_id, utc_now
+from backends.ambient import new_id
 from backends.base import (
     Access,
     Attachment,
-    Backend,
     Capabilities,
     Context,
     Fencing,
     Finding,
     Growth,
     Level,
-    Occupant,
-    Removed,
-    Spec,
-    Trashed,
     Usage,
     Volume,
 )
-from backends.catalog import Catalog
 from backends.claims import Claim, Stale
-from backends.disk.fuse.layer import ROOT
-from backends.disk.fuse.path import DataPath
 from backends.disk.head import Heads
 from backends.disk.remote import Bucket, bucket_store
 from backends.disk.unlocking import rewrap
-from backends.errors import HostError, Invalid, KedgeError, NotFound, Unavailable
-from backends.host import loop, mountinfo, mounts, targets
-from backends.host.bounded import Bounded
+from backends.errors import Invalid, KedgeError
 from backends.host.failures import explained
-from backends.host.freezing import Freezer
 from backends.inspection import Exported, Orphan, Progress, Sink
+from backends.mounting import MountingBackend, detaching
 from backends.options import Size
-from backends.records import Records
 from backends.records.guarded import Checked, GuardedRecords
 from backends.records.store import StoreRecords
 from backends.s3 import health
-from backends.s3.disks import CLOSE_SECONDS, Disks, label
+from backends.s3.disks import CLOSE_SECONDS, Disks
 from backends.s3.doctor import examined
 from backends.s3.inspection import Inspection
+from backends.s3.mounted import DiskOwners
 from backends.s3.options import S3Options, S3Settings
 from backends.s3.snapshots import DiskSnapshots
 from backends.s3.tidying import Tidying
-from backends.snapshots import Snapshot
+from backends.sizes import check_growth
 from backends.stores.probe import probe
-from backends.tree import detaching
 
 _LAG_SECONDS = 1.0
 
 
-class S3Backend(Backend[S3Settings, S3Options]):
+class S3Backend(MountingBackend[S3Settings, S3Options]):
     """Also Resizable, Trash, Fences, Snapshots, Checkable, Exportable, Orphans, Rewrappable,
     Tidies."""
 
@@ -77,13 +65,12 @@ class S3Backend(Backend[S3Settings, S3Options]):
             storage_class=settings.storage_class or "",
         )
         self._store = bucket_store(bucket)
-        self._records = GuardedRecords(StoreRecords(self._store), Checked(self._check))
+        records = GuardedRecords(StoreRecords(self._store), Checked(self.check))
         keys = str(settings.keys or "")
-        self._disks = Disks(bucket, self._store, Heads(self._records), context, self.get, keys)
-        self._thawed = False
-        self._freezer = Freezer(context.state / "frozen")
-        self._snapshots = DiskSnapshots(self._disks, self._freezer)
-        self._catalog = Catalog(self._records, S3Options, self._disks, now=utc_now)
+        self._disks = Disks(bucket, self._store, Heads(records), context, self.get, keys)
+        self._keep_in(records, self._disks)
+        self._owners = DiskOwners(self._disks, context.node)
+        self._mount_as(self._owners, DiskSnapshots(self._disks, self._freezer))
         self._tidying = Tidying(self._disks)
         self._listed: frozenset[str] | None = None
         """The uuids of all volumes, when they were listed last."""
@@ -98,23 +85,23 @@ class S3Backend(Backend[S3Settings, S3Options]):
         everywhere = not self.settings.single_node
         return Capabilities(everywhere, frozenset({Access.SINGLE}), fencing)
 
-    @property
-    def records(self) -> Records:
-        return self._records
+    def _attaching(self, volume: Volume[S3Options]) -> AbstractContextManager[None]:
+        return self._disks.locked(volume.uuid)
 
-    def create(self, spec: Spec[S3Options]) -> Volume[S3Options]:
-        with explained(f"create volume {spec.name}"):
-            return self._catalog.create(spec)
-
-    def remove(self, volume: Volume[S3Options]) -> Removed:
-        with explained(f"remove volume {volume.name}"):
-            return self._catalog.remove(volume)
-
-    def get(self, name: str) -> Volume[S3Options]:
-        return self._catalog.get(name)
+    @contextmanager
+    def _reached(self, volume: Volume[S3Options], claim: Claim | None) -> Iterator[None]:
+        if not self._owners.held(volume.uuid):
+            self._disks.close(volume.uuid, volume.name)
+        self._disks.open(volume, claim.epoch if claim else None)
+        try:
+            yield
+        except BaseException:
+            with suppress(KedgeError):
+                self._disks.close(volume.uuid, volume.name)
+            raise
 
     def volumes(self) -> Sequence[Volume[S3Options]]:
-        found = self._catalog.volumes()
+        found = super().volumes()
         self._listed = frozenset(volume.uuid for volume in found)
         return found
 
@@ -123,68 +110,27 @@ class S3Backend(Backend[S3Settings, S3Options]):
             with explained("tidy up"):
                 self._tidying.round(self._listed)
 
-    def attach(
-        self,
-        volume: Volume[S3Options],
-        target: Path,
-        *,
-        claim: Claim | None,
-        read_only: bool = False,
-    ) -> Attachment:
-        current = self._catalog.get(volume.name)
-        if current.uuid != volume.uuid:
-            raise NotFound(f"volume {volume.name!r} was replaced by another of the same name")
-        with explained(f"attach volume {volume.name}"), self._disks.locked(volume.uuid):
-            if (shown := self._usable(current, target)) is not None:
-                return shown
-            if not _held(current.uuid, self.context.node):
-                self._disks.close(current.uuid, current.name)
-            self._disks.open(current, claim.epoch if claim else None)
-            try:
-                with targets.prepared(target):
-                    self._mount(current, target, read_only)
-                    return self._proof(current, target)
-            except BaseException:
-                with suppress(KedgeError):
-                    self._disks.close(current.uuid, current.name)
-                raise
+    def _mount(
+        self, volume: Volume[S3Options], target: Path, *, claim: Claim | None, read_only: bool
+    ) -> None:
+        layer = self._disks.layer(volume)
+        layer.mount(target, read_only=read_only, size=volume.options.size)
 
     def detach(self, attachment: Attachment) -> None:
         uuid = attachment.uuid
         with explained(f"detach volume {attachment.name}"), self._disks.locked(uuid):
             volume = Volume(attachment.name, uuid, "", S3Options())
             self._said.pop(uuid, None)
-            _unmount(attachment, self.context.node)
-            detaching.await_release(attachment, lambda: not _held(uuid, self.context.node))
+            self._owners.unmount(attachment)
+            detaching.await_release(attachment, lambda: not self._owners.held(uuid))
             self._disks.layer(volume).release(CLOSE_SECONDS)
             self._disks.close(uuid, attachment.name)
 
-    def attachments(self) -> Sequence[Attachment]:
-        with explained("read the mount table"):
-            table = mountinfo.read()
-            above = os.path.realpath(self.context.mounts)
-            points = sorted({m.point for m in table if os.path.dirname(m.point) == above})
-            tops = [mountinfo.top(table, point) for point in points]
-            found = [
-                self._attachment(top)
-                for top in tops
-                if top is not None and _owner(top, self.context.node)
-            ]
-            if not self._thawed:
-                self._freezer.recover({one.uuid: one.target for one in found})
-                self._thawed = True
-            return found
-
-    def occupants(self, attachments: Sequence[Attachment]) -> Mapping[str, Sequence[Occupant]]:
-        with explained("read the process table"):
-            return detaching.holding(attachments)
-
     def usage(self, attachment: Attachment) -> Usage:
-        with explained(f"measure volume {attachment.name}"):
-            facts = os.statvfs(attachment.target)
+        """Also notes what the disk says about itself, for Status."""
+        usage = super().usage(attachment)
         self._note(attachment)
-        size = facts.f_blocks * facts.f_frsize
-        return Usage(size=size, used=size - facts.f_bfree * facts.f_frsize)
+        return usage
 
     def status(self, volume: Volume[S3Options]) -> dict[str, str]:
         return {"data": self._disks.where(volume), **self._said.get(volume.uuid, {})}
@@ -205,10 +151,7 @@ class S3Backend(Backend[S3Settings, S3Options]):
 
     def resize(self, name: str, size: Size, attachment: Attachment | None) -> Growth:
         volume = self._catalog.get(name)
-        if size < volume.options.size:
-            raise Invalid(f"volume {name} has {volume.options.size}; it cannot shrink to {size}")
-        if size % 4096:
-            raise Invalid(f"size={size} is not a multiple of 4096 bytes")
+        check_growth(name, volume.options.size, size)
         with explained(f"resize volume {name}"):
             self._disks.heads.grow(volume.uuid, size)
             volume = self._catalog.amend(volume, lambda has: replace(has, size=max(size, has.size)))
@@ -217,44 +160,10 @@ class S3Backend(Backend[S3Settings, S3Options]):
             grown = self._disks.layer(volume).grow(attachment.target, size, CLOSE_SECONDS)
         return Growth.ONLINE if grown else Growth.NEXT_ATTACH
 
-    def snapshot_create(
-        self,
-        volume: Volume[Any],
-        name: str,
-        *,
-        created: str,
-        attachment: Attachment | None,
-        claim: Claim | None,
-    ) -> Snapshot:
-        with explained(f"take snapshot {name} of volume {volume.name}"):
-            return self._snapshots.create(
-                volume, name, created=created, attachment=attachment, claim=claim
-            )
-
-    def snapshot_list(self, volume: Volume[Any]) -> Sequence[Snapshot]:
-        return self._snapshots.all(volume)
-
-    def snapshot_remove(self, volume: Volume[Any], name: str, *, claim: Claim | None) -> None:
-        self._snapshots.remove(volume, name)
-
-    def snapshot_restore(self, volume: Volume[Any], name: str, *, claim: Claim | None) -> None:
-        with explained(f"bring volume {volume.name} back to {name}"):
-            self._snapshots.restore(volume, name, claim)
-
     def rewrap(self, volume: Volume[Any], key: str) -> None:
         with explained(f"change the key of volume {volume.name}"):
             rewrap(self._disks.heads, volume.uuid, self._disks.keys, key)
             self._catalog.amend(volume, lambda has: replace(has, encrypt=key))
-
-    def trashed(self) -> Sequence[Trashed]:
-        return self._catalog.trashed()
-
-    def restore(self, uuid: str, name: str) -> None:
-        self._catalog.restore(uuid, name)
-
-    def purge(self, uuid: str) -> None:
-        with explained(f"purge {uuid}"):
-            self._catalog.purge(uuid)
 
     def fence_facts(self, volume: Volume[Any]) -> Mapping[str, str]:
         """Nothing but a name for people: the fence is made in the log, not at a client."""
@@ -288,7 +197,7 @@ class S3Backend(Backend[S3Settings, S3Options]):
             return found
         subject = f"bucket {self.settings.bucket}"
         try:
-            self._check()
+            self.check()
             damaged = self._catalog.damaged()
             found += [self._verdict(subject), *self._here()]
         except KedgeError as error:
@@ -320,7 +229,7 @@ class S3Backend(Backend[S3Settings, S3Options]):
                 found.append(Finding(Level.WARNING, f"volume {volume.name}", detail, advice))
         return found
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """The first time: is the store one that can be trusted with several nodes?"""
         with self._probing:
             if self._probed or self.settings.single_node:
@@ -332,76 +241,3 @@ class S3Backend(Backend[S3Settings, S3Options]):
                     f"{'; '.join(verdict.faults)}; use another store, or set single_node=true"
                 )
             self._probed = True
-
-    def _usable(self, volume: Volume[S3Options], target: Path) -> Attachment | None:
-        """The healthy attachment at `target`. A dead one is taken away; HostError for others."""
-        top = mountinfo.top(mountinfo.read(), os.path.realpath(target))
-        if top is None:
-            return None
-        if _owner(top, self.context.node) != volume.uuid:
-            raise HostError(f"something else is mounted at {target} ({top.type}); unmount it")
-        if (shown := self._attachment(top)).healthy:
-            return shown
-        mounts.unmount(target, lazily=True)
-        return None
-
-    def _mount(self, volume: Volume[S3Options], target: Path, read_only: bool) -> None:
-        layer = self._disks.layer(volume)
-        layer.mount(target, read_only=read_only, size=volume.options.size)
-
-    def _proof(self, volume: Volume[S3Options], target: Path) -> Attachment:
-        for shown in self.attachments():
-            if (shown.uuid, shown.target, shown.healthy) == (volume.uuid, target, True):
-                return shown
-        raise HostError(f"{target} does not show volume {volume.name} although it was mounted")
-
-    def _mend(self, path: DataPath) -> None:
-        """Give a server whose holder was killed a new one; who looks at attachments does it, and
-        the keeper looks all the time. Not possible just now: tried with the next look."""
-        with suppress(KedgeError):
-            if path.held() is None:
-                path.adopt()
-
-    def _attachment(self, mount: mountinfo.Mount) -> Attachment:
-        name, uuid = os.path.basename(mount.point), _owner(mount, self.context.node)
-        path = self._disks.path(uuid, name)
-        stopped = {"ro", "shutdown", "emergency_ro"} & mount.super_options
-        healthy = path.alive() and not stopped
-        if healthy:
-            self._mend(path)
-        target = self.context.mounts / name
-        return Attachment(name, uuid, target, mount.device, mount.root, healthy)
-
-
-def _unmount(attachment: Attachment, node: str) -> None:
-    """Unmount what is this volume's, and nothing that stands at its place by now. It goes on, if
-    that takes longer, because the disk takes no writes."""
-    call = Bounded(
-        lambda: detaching.unmount(attachment, lambda m: _owner(m, node) == attachment.uuid)
-    )
-    if not call.done(CLOSE_SECONDS):
-        raise Unavailable(
-            f"volume {attachment.name} is not unmounted within {CLOSE_SECONDS:.0f} s, because its "
-            "disk takes no writes: its log is full and the bucket is away; it is still being tried"
-        )
-
-
-def _owner(mount: mountinfo.Mount, node: str) -> str:
-    """The uuid of the volume that a mount shows; empty when it is none of this node's."""
-    number = loop.number_of(mount.device)
-    found = loop.status(number) if number is not None and mount.root == ROOT else None
-    if found is None:
-        return ""
-    uuid = found.label.removeprefix("kedge:").partition(":")[0]
-    return uuid if found.label == label(uuid, node) else ""
-
-
-def _held(uuid: str, node: str) -> bool:
-    """Whether a loop device of the volume is still in use by somebody. Only those whose file may
-    be the volume's disk are asked: another's storage may hang."""
-    for number in loop.numbers():
-        if f"{uuid}.fuse/" in loop.backing_file(number):
-            found = loop.status(number)
-            if found is not None and found.label == label(uuid, node):
-                return True
-    return False

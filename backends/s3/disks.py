@@ -21,11 +21,11 @@ from backends.errors import Claimed, Damaged, Fenced, HostError, Invalid, NotFou
 from backends.host import files
 from backends.host.filesystems import driver_of
 from backends.host.locks import locked
+from backends.host.staging import Staging
 from backends.options import Size
 from backends.s3.options import S3Options
 from backends.snapshots import Source
 from backends.stores.base import Store
-from backends.tree.staging import Staging
 
 OPEN_SECONDS = 20.0
 CLOSE_SECONDS = 20.0

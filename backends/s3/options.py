@@ -10,6 +10,7 @@ from backends.disk.coding import Compression
 from backends.disk.engine import Durability
 from backends.host.filesystems import FileSystem, driver_of
 from backends.options import Size, option
+from backends.sizes import broken
 from backends.snapshots import SnapshotOptions
 
 _SEGMENT = 32 << 20
@@ -95,11 +96,7 @@ class S3Options(SnapshotOptions):
         driver = driver_of(self.fs)
         if self.access is Access.SHARED:
             yield "access=shared is not possible: the volume is a disk of one node at a time"
-        if self.size < driver.minimum:
-            least = Size(driver.minimum)
-            yield f"size={self.size} is too small for {driver.name}; use at least {least}"
-        if self.size % 4096:
-            yield f"size={self.size} is not a multiple of 4096 bytes"
+        yield from broken(self.size, Size(driver.minimum), driver.name)
         if not 0.05 <= self.rpo <= 3600:
             yield f"rpo={self.rpo:g} is not between 0.05 and 3600 seconds"
         if self.log < _LEAST_LOG:

@@ -70,7 +70,7 @@ class DiskSnapshots:
         with suppress(NotFound):
             self.disks.heads.update(volume.uuid, pins.without(name))
 
-    def restore(self, volume: Volume[S3Options], name: str, claim: Claim | None) -> None:
+    def restore(self, volume: Volume[S3Options], name: str, *, claim: Claim | None) -> None:
         """As `snapshot_restore` says."""
         disks = self.disks
         with disks.locked(volume.uuid):

@@ -1,47 +1,42 @@
 """A backend whose volumes lie below one root, as directories or as images."""
 
-import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from backends.ambient import utc_now
 from backends.base import (
     Access,
     Attachment,
-    Backend,
     Context,
     Finding,
     Growth,
-    Occupant,
     P,
     Removed,
-    Spec,
-    Trashed,
     Usage,
     Volume,
 )
-from backends.catalog import Catalog
 from backends.claims import Claim
-from backends.errors import NotFound, NotSupported
+from backends.errors import NotSupported
 from backends.host import loop
 from backends.host.failures import explained
-from backends.host.freezing import Freezer
+from backends.host.staging import Staging
 from backends.inspection import Exported, Progress, Sink
+from backends.mounting import MountingBackend, detaching
 from backends.options import Size
 from backends.records import Records
 from backends.records.directory import DirectoryRecords
 from backends.records.guarded import Checked, GuardedRecords
 from backends.snapshots import Snapshot
-from backends.tree import detaching, findings, image
+from backends.tree import findings, image
 from backends.tree.data import TreeData
 from backends.tree.directory import DirectoryLayout, Limit, no_limit
 from backends.tree.image import ImageLayout
 from backends.tree.inspection import Inspection
-from backends.tree.mounted import Mounted
 from backends.tree.options import Layout, TreeOptions
 from backends.tree.origin import Origin
+from backends.tree.owners import TreeOwners
 from backends.tree.reaper import Reaper
 from backends.tree.removal import Removal
 from backends.tree.reserve import Reserve
@@ -49,13 +44,12 @@ from backends.tree.reserved_records import ReservedRecords
 from backends.tree.resize import Resize
 from backends.tree.snapshots import TreeSnapshots
 from backends.tree.source import Direct, Source, opened
-from backends.tree.staging import Staging
 from backends.tree.store import Store
 
 T = TypeVar("T", bound=TreeOptions)
 
 
-class TreeBackend(Backend[P, T], Generic[P, T]):
+class TreeBackend(MountingBackend[P, T], Generic[P, T]):
     """Everything but `capabilities`. Also Resizable, Trash and Snapshots. A subclass that does not
     reach its data directly brings a `source`; `limit` is called for every new plain directory with
     a size, `guard` wraps the records."""
@@ -75,7 +69,6 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
         self.source = source or Direct(store)
         self.reaper = Reaper(self.store.volumes)
         self._staging = Staging(context.state / "staging")
-        self._freezer = Freezer(context.state / "frozen")
         removal = Removal(self.store, self.source, self._staging, self.reaper)
         origin = Origin(self.source, self.get)
         directory = DirectoryLayout(self.store, self.source, self._staging, origin, removal, limit)
@@ -83,89 +76,54 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
             self.store, self.source, self._staging, context.node, origin, self._freezer
         )
         self._data = TreeData({Layout.DIRECTORY: directory, Layout.IMAGE: self._image}, removal)
-        self._snapshots = TreeSnapshots(
-            self.store,
-            self.source,
-            removal,
-            {Layout.DIRECTORY: directory, Layout.IMAGE: self._image},
-            context.node,
-        )
         self._inspection = Inspection(self.source, self._image)
         self._reserve = Reserve(store.root / "reserve")
-        self._records = guard(
-            GuardedRecords(
-                ReservedRecords(DirectoryRecords(self.store.records), self._reserve),
-                Checked(self.check),
-            )
+        records = GuardedRecords(
+            ReservedRecords(DirectoryRecords(self.store.records), self._reserve),
+            Checked(self.check),
         )
-        self._catalog = Catalog(
-            self._records, self.Options, self._data, now=utc_now, settle=_settled
+        self._keep_in(guard(records), self._data, settle=_settled)
+        self._mount_as(
+            TreeOwners(self.source, self._image),
+            TreeSnapshots(
+                self.store,
+                self.source,
+                removal,
+                {Layout.DIRECTORY: directory, Layout.IMAGE: self._image},
+                context.node,
+            ),
         )
-        self._mounted = Mounted(self.source, self._staging, self._image, context.mounts)
         self._opening = threading.Lock()
         self._opened = False
 
-    @property
-    def records(self) -> Records:
-        return self._records
-
-    def create(self, spec: Spec[T]) -> Volume[T]:
-        with explained(f"create volume {spec.name}"):
-            return self._catalog.create(spec)
-
     def remove(self, volume: Volume[T]) -> Removed:
-        with explained(f"remove volume {volume.name}"):
-            return self._reserve.spend(lambda: self._catalog.remove(volume))
+        remove = super().remove
+        return self._reserve.spend(lambda: remove(volume))
 
-    def get(self, name: str) -> Volume[T]:
-        return self._catalog.get(name)
+    def purge(self, uuid: str) -> None:
+        purge = super().purge
+        self._reserve.spend(lambda: purge(uuid))
 
-    def volumes(self) -> Sequence[Volume[T]]:
-        return self._catalog.volumes()
+    def _reached(self, volume: Volume[T], claim: Claim | None) -> AbstractContextManager[None]:
+        return opened(self.source, volume.uuid)
 
-    def attach(
-        self,
-        volume: Volume[T],
-        target: Path,
-        *,
-        claim: Claim | None,
-        read_only: bool = False,
-    ) -> Attachment:
-        current = self._catalog.get(volume.name)
-        if current.uuid != volume.uuid:
-            raise NotFound(f"volume {volume.name!r} was replaced by another of the same name")
-        with explained(f"attach volume {volume.name}"):
-            if (shown := self._mounted.usable(current, target)) is not None:
-                return shown
-            with opened(self.source, current.uuid), self._mounted.place(target):
-                self._data.layout(current).mount(current, target, read_only=read_only)
-                return self._mounted.proof(current, target)
+    def _mount(
+        self, volume: Volume[T], target: Path, *, claim: Claim | None, read_only: bool
+    ) -> None:
+        self._data.layout(volume).mount(volume, target, read_only=read_only)
 
     def detach(self, attachment: Attachment) -> None:
         with explained(f"detach volume {attachment.name}"):
-            for shown in self._mounted.all():
-                if (shown.uuid, shown.target) == (attachment.uuid, attachment.target):
-                    attachment = shown
+            attachment = self._mounted.as_shown(attachment)
             detaching.unmount(attachment, self._mounted.shows(attachment.uuid))
             detaching.await_release(attachment, lambda: self._released(attachment))
             self.source.close(attachment.uuid)
-
-    def attachments(self) -> Sequence[Attachment]:
-        with explained("read the mount table"):
-            return self._mounted.all()
-
-    def occupants(self, attachments: Sequence[Attachment]) -> Mapping[str, Sequence[Occupant]]:
-        with explained("read the process table"):
-            return detaching.holding(attachments)
 
     def usage(self, attachment: Attachment) -> Usage:
         """Of an image; what a plain directory holds would have to be counted."""
         if attachment.root != image.ROOT or loop.number_of(attachment.device) is None:
             return Usage(size=None, used=None)
-        with explained(f"measure volume {attachment.name}"):
-            facts = os.statvfs(attachment.target)
-        size = facts.f_blocks * facts.f_frsize
-        return Usage(size=size, used=size - facts.f_bfree * facts.f_frsize)
+        return super().usage(attachment)
 
     def status(self, volume: Volume[T]) -> dict[str, str]:
         return {"data": self._data.where(volume)}
@@ -185,29 +143,14 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
         attachment: Attachment | None,
         claim: Claim | None,
     ) -> Snapshot:
-        self.check()
         if volume.options.access is Access.SHARED and self.capabilities.everywhere:
             raise NotSupported(
                 f"volume {volume.name} is shared: kedge cannot know whether another node writes to "
                 "it; only volumes with access=single have snapshots here"
             )
-        with explained(f"take snapshot {name} of volume {volume.name}"):
-            return self._snapshots.create(volume, name, created, attachment)
-
-    def snapshot_list(self, volume: Volume[T]) -> Sequence[Snapshot]:
-        self.check()
-        with explained(f"list the snapshots of volume {volume.name}"):
-            return self._snapshots.all(volume)
-
-    def snapshot_remove(self, volume: Volume[T], name: str, *, claim: Claim | None) -> None:
-        self.check()
-        with explained(f"remove snapshot {name} of volume {volume.name}"):
-            self._snapshots.remove(volume, name)
-
-    def snapshot_restore(self, volume: Volume[T], name: str, *, claim: Claim | None) -> None:
-        self.check()
-        with explained(f"bring volume {volume.name} back to snapshot {name}"):
-            self._snapshots.restore(volume, name)
+        return super().snapshot_create(
+            volume, name, created=created, attachment=attachment, claim=claim
+        )
 
     def fsck(self, volume: Volume[T], progress: Progress, *, attached: bool) -> Sequence[Finding]:
         self.check()
@@ -221,16 +164,6 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
         with explained(f"export volume {volume.name}"):
             return self._inspection.export(volume, snapshot, to, progress)
 
-    def trashed(self) -> Sequence[Trashed]:
-        return self._catalog.trashed()
-
-    def restore(self, uuid: str, name: str) -> None:
-        self._catalog.restore(uuid, name)
-
-    def purge(self, uuid: str) -> None:
-        with explained(f"purge {uuid}"):
-            self._reserve.spend(lambda: self._catalog.purge(uuid))
-
     def findings(self) -> Sequence[Finding]:
         return findings.of(self.store, self.reaper, self._catalog, self._mounted)
 
@@ -242,7 +175,6 @@ class TreeBackend(Backend[P, T], Generic[P, T]):
                 return
             with explained(f"tidy up {self.context.state}"):
                 self._staging.sweep()
-            self._freezer.recover({one.uuid: one.target for one in self._mounted.all()})
             self._reserve.ensure()
             self.reaper.start()
             self._opened = True

@@ -11,11 +11,11 @@ from backends.base import Attachment, Volume
 from backends.errors import Damaged, InUse
 from backends.host import files, mounts
 from backends.host.copying import copy_tree
+from backends.host.staging import Staging
 from backends.tree.options import TreeOptions
 from backends.tree.origin import Origin
 from backends.tree.removal import Removal
 from backends.tree.source import Source, opened
-from backends.tree.staging import Staging
 from backends.tree.store import Store
 
 _RESTORED = ".restored"

@@ -2,24 +2,22 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from backends.base import Finding, Level
 from backends.catalog import Catalog
 from backends.errors import KedgeError
 from backends.host import loop, mountinfo
 from backends.host.failures import explained
+from backends.mounting.mounted import Mounted
 from backends.tree.image import ROOT
-from backends.tree.mounted import Mounted
-from backends.tree.options import TreeOptions
 from backends.tree.reaper import PREFIX, Reaper
 from backends.tree.store import Store
 
 _LOW = 0.05
 
 
-def of(
-    store: Store, reaper: Reaper, catalog: Catalog[TreeOptions], mounted: Mounted
-) -> Sequence[Finding]:
+def of(store: Store, reaper: Reaper, catalog: Catalog[Any], mounted: Mounted) -> Sequence[Finding]:
     """Every finding; the first is whether the root can be used at all."""
     subject = f"root {store.root}"
     try:
@@ -49,7 +47,7 @@ def _space(store: Store) -> Iterator[Finding]:
         yield Finding(Level.WARNING, f"root {store.root}", detail, "free some space")
 
 
-def _sizes(store: Store, catalog: Catalog[TreeOptions]) -> Iterator[Finding]:
+def _sizes(store: Store, catalog: Catalog[Any]) -> Iterator[Finding]:
     facts = os.statvfs(store.root)
     total = facts.f_blocks * facts.f_frsize
     promised = sum(volume.options.size or 0 for volume in catalog.volumes())
@@ -59,13 +57,13 @@ def _sizes(store: Store, catalog: Catalog[TreeOptions]) -> Iterator[Finding]:
         yield Finding(Level.WARNING, f"root {store.root}", detail, advice)
 
 
-def _damaged(catalog: Catalog[TreeOptions]) -> Iterator[Finding]:
+def _damaged(catalog: Catalog[Any]) -> Iterator[Finding]:
     for error in catalog.damaged():
         advice = "upgrade kedge on this node, or restore the record from a backup"
         yield Finding(Level.ERROR, "record", str(error), advice)
 
 
-def _leftovers(store: Store, catalog: Catalog[TreeOptions], reaper: Reaper) -> Iterator[Finding]:
+def _leftovers(store: Store, catalog: Catalog[Any], reaper: Reaper) -> Iterator[Finding]:
     if reaper.problem:
         yield Finding(Level.WARNING, "removed data", reaper.problem, "delete them by hand")
     names = {name for name in os.listdir(store.volumes) if not name.startswith(PREFIX)}

@@ -21,12 +21,13 @@ from backends.host.failures import explained
 from backends.host.filesystems import BlockFileSystem, FileSystem, driver_of
 from backends.host.freezing import SECONDS, Freezer
 from backends.host.locks import locked
+from backends.host.staging import Staging
+from backends.mounting.mounted import Owner
 from backends.options import Size
 from backends.tree.options import TreeOptions
 from backends.tree.origin import Origin
 from backends.tree.room import require_room
-from backends.tree.source import Owner, Source, label, opened
-from backends.tree.staging import Staging
+from backends.tree.source import Source, label, opened
 from backends.tree.store import Store
 
 ROOT = "/data"

@@ -8,6 +8,7 @@ from typing import Self
 from backends.base import Access
 from backends.host.filesystems import FileSystem, driver_of
 from backends.options import Size, option
+from backends.sizes import broken
 from backends.snapshots import SnapshotOptions
 
 
@@ -67,7 +68,4 @@ class TreeOptions(SnapshotOptions):
 
     def _too_small(self, size: Size) -> Iterable[str]:
         driver = driver_of(self.fs or FileSystem.EXT4)
-        if size < driver.minimum:
-            yield f"size={size} is too small for {driver.name}; use at least {Size(driver.minimum)}"
-        if size % 4096:
-            yield f"size={size} is not a multiple of 4096 bytes"
+        yield from broken(size, Size(driver.minimum), driver.name)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.host import files
+from backends.host.staging import Staging
 from backends.tree.reaper import PREFIX, Reaper
 from backends.tree.source import Source
-from backends.tree.staging import Staging
 from backends.tree.store import Store
 
 _ROOMS = ("volumes", "snapshots")

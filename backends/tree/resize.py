@@ -7,12 +7,14 @@ this node has it mounted: elsewhere another node may be writing it.
 
 import os
 from dataclasses import dataclass, replace
+from typing import Any
 
 from backends.base import Attachment, Growth, Volume
 from backends.catalog import Catalog
-from backends.errors import Invalid, NotSupported
+from backends.errors import NotSupported
 from backends.host import files, loop
 from backends.options import Size
+from backends.sizes import check_growth
 from backends.tree.image import ImageLayout, driver_for
 from backends.tree.options import Layout, TreeOptions
 from backends.tree.room import require_room
@@ -28,7 +30,7 @@ class Resize:
     """One growth. Call it; repeated with the same size, it finishes or does nothing."""
 
     images: ImageLayout
-    catalog: Catalog[TreeOptions]
+    catalog: Catalog[Any]
 
     def __call__(
         self, volume: Volume[TreeOptions], size: Size, attachment: Attachment | None
@@ -51,10 +53,7 @@ class Resize:
             raise NotSupported(
                 f"volume {volume.name} is a plain directory and has no size; only layout=image has"
             )
-        if size < options.size:
-            raise Invalid(f"volume {volume.name} has {options.size}; it cannot shrink to {size}")
-        if size % 4096:
-            raise Invalid(f"{size} is not a multiple of 4096 bytes")
+        check_growth(volume.name, options.size, size)
         needed = driver_for(options).initial + (size - options.size) // _METADATA_SHARE
         if size > options.size:
             require_room(self.images.store.root, size=size, needed=needed)

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from backends.ambient import new_id
 from backends.base import Attachment, Volume
+from backends.claims import Claim
 from backends.errors import Damaged, Exists, NotFound
 from backends.host import files
 from backends.host.copying import used
@@ -59,7 +60,13 @@ class TreeSnapshots:
     node: str
 
     def create(
-        self, volume: Volume[TreeOptions], name: str, created: str, attachment: Attachment | None
+        self,
+        volume: Volume[TreeOptions],
+        name: str,
+        *,
+        created: str,
+        attachment: Attachment | None,
+        claim: Claim | None,
     ) -> Snapshot:
         """As `snapshot_create` says."""
         if attachment is None:
@@ -92,7 +99,7 @@ class TreeSnapshots:
         self.removal.put_away(self.store.snapshots / volume.uuid / name, f"{volume.uuid}.snapshot")
         self.removal.reap()
 
-    def restore(self, volume: Volume[TreeOptions], name: str) -> None:
+    def restore(self, volume: Volume[TreeOptions], name: str, *, claim: Claim | None) -> None:
         """As `snapshot_restore` says."""
         self.source.refuse_use(volume.uuid)
         with opened(self.source, volume.uuid):

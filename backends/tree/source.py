@@ -1,7 +1,7 @@
 """How this node reaches the data of one volume in order to mount them."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +9,9 @@ from typing import Protocol
 
 from backends.errors import InUse
 from backends.host import loop, mountinfo, trees
+from backends.mounting.mounted import Judge, Owner
 from backends.tree.store import Store
 
-Owner = tuple[str, bool]
-"""The uuid of the volume that a mount shows, and whether it is in good health."""
 _IMAGE = re.compile(r"(.*)/([a-zA-Z0-9-]+)/image")
 _ROOT = re.compile(r"(.*)/([a-zA-Z0-9-]+)/data")
 
@@ -36,7 +35,7 @@ class Source(Protocol):
         """Undo one `open`. The last lets go of the source, unless something here is mounted from
         it; then the call after its unmounting does, which needs no `open` before."""
 
-    def judge(self, table: Sequence[mountinfo.Mount]) -> Callable[[mountinfo.Mount], Owner | None]:
+    def judge(self, table: Sequence[mountinfo.Mount]) -> Judge:
         """What tells whose plain directory a mount of `table` shows; None: nobody's."""
 
     def image_owner(self, number: int) -> Owner | None:
@@ -78,7 +77,7 @@ class Direct:
     def close(self, uuid: str) -> None:
         """Nothing to do."""
 
-    def judge(self, table: Sequence[mountinfo.Mount]) -> Callable[[mountinfo.Mount], Owner | None]:
+    def judge(self, table: Sequence[mountinfo.Mount]) -> Judge:
         home = self.store.home(table)
 
         def owner(mount: mountinfo.Mount) -> Owner | None:

@@ -13,6 +13,7 @@ import pytest
 
 from backends.ceph import CephBackend
 from backends.host import mountinfo
+from backends.mounting import detaching
 from backends.testing.backend import (
     BackendContract,
     EverywhereContract,
@@ -21,7 +22,6 @@ from backends.testing.backend import (
     TrashContract,
 )
 from backends.testing.backend.world import AnyBackend
-from backends.tree import detaching
 from tests.ceph.conftest import Node
 
 pytestmark = pytest.mark.lab

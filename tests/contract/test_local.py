@@ -10,6 +10,7 @@ from backends.base import Context
 from backends.host import loop, mountinfo
 from backends.local import LocalBackend
 from backends.local.options import LocalSettings, Shared
+from backends.mounting import detaching
 from backends.testing.backend import (
     BackendContract,
     EverywhereContract,
@@ -19,7 +20,6 @@ from backends.testing.backend import (
     TrashContract,
 )
 from backends.testing.backend.world import AnyBackend
-from backends.tree import detaching
 
 pytestmark = pytest.mark.lab
 

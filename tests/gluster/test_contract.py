@@ -8,6 +8,7 @@ import pytest
 
 from backends.gluster import GlusterBackend
 from backends.host import loop, mountinfo
+from backends.mounting import detaching
 from backends.testing.backend import (
     BackendContract,
     EverywhereContract,
@@ -22,7 +23,6 @@ from backends.testing.backend.create import CreateContract
 from backends.testing.backend.detach import DetachContract
 from backends.testing.backend.remove import RemoveContract
 from backends.testing.backend.world import AnyBackend, BackendWorld
-from backends.tree import detaching
 from backends.tree.backend import TreeBackend
 from tests.gluster.conftest import Open
 

@@ -17,7 +17,7 @@ from backends.disk.fuse.path import DataPath
 from backends.disk.serve import Config
 from backends.host import mountinfo, targets
 from backends.host.filesystems import FileSystem, driver_of
-from backends.tree.staging import Staging
+from backends.host.staging import Staging
 
 SECONDS = 20.0
 MIB = 1 << 20

@@ -13,8 +13,8 @@ from backends.host import loop, mounts
 from backends.host.filesystems import FileSystem, driver_of
 from backends.local import LocalBackend
 from backends.local.options import LocalOptions, LocalSettings, Shared
+from backends.mounting import detaching
 from backends.options import parse
-from backends.tree import detaching
 from tests.local.disk import Disk
 from tests.local.forgetful_fuse import served
 

@@ -20,7 +20,8 @@ from backends.catalog.entry import State
 from backends.errors import KedgeError
 from backends.host import files, loop, mountinfo, mounts, processes, targets, trees
 from backends.host.filesystems import ext4
-from backends.tree import detaching, image, mounted, reserve, source, store
+from backends.mounting import detaching, mounted
+from backends.tree import image, reserve, source, store
 from tests.contract import test_local
 from tests.local import test_disks, test_holding, test_image, test_removal, test_strangers
 

@@ -55,7 +55,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKern
 
 @pytest.fixture
 def device(kernel: FakeKernel, tmp_path: Path) -> RbdDevice:
-    place = Place(SETTINGS, None, None, None, None, tmp_path / "state", "n", "p", None)  # type: ignore[arg-type]
+    place = Place(SETTINGS, *(None,) * 5, tmp_path / "state", "n", "p", None)  # type: ignore[arg-type]
     return RbdDevice(place, kernel.root)
 
 

@@ -22,8 +22,8 @@ from backends.host import files, loop, mountinfo, mounts, targets
 from backends.host.bounded import Bounded
 from backends.host.failures import explained
 from backends.host.filesystems import BlockFileSystem
+from backends.host.staging import Staging
 from backends.host.waiting import wait_until
-from backends.tree.staging import Staging
 
 ROOT = "/data"
 """What mountinfo shows as the root of a volume's mount."""

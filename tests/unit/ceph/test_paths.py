@@ -16,7 +16,8 @@ def test_two_nodes_on_one_machine_never_spell_a_device_alike(tmp_path: Path) -> 
 
     def place(node: str) -> Path:
         nothing = cast(Any, None)
-        made = Place(SETTINGS, nothing, nothing, nothing, nothing, tmp_path, node, "ceph", nothing)
+        parts = (nothing,) * 5
+        made = Place(SETTINGS, *parts, tmp_path, node, "ceph", nothing)
         return RbdFuse(made).mountpoint("u")
 
     assert place("n1") != place("n2")

@@ -1,57 +1,78 @@
-"""Which volumes of a store are mounted at their targets, as the kernel shows it."""
+"""Which volumes of a profile are mounted at their targets, as the kernel shows it."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from backends.base import Attachment, Volume
 from backends.errors import HostError
 from backends.host import mountinfo, mounts, targets
-from backends.tree.image import ImageLayout
-from backends.tree.options import TreeOptions
-from backends.tree.source import Owner, Source
-from backends.tree.staging import Staging
+
+Owner = tuple[str, bool]
+"""The uuid of the volume that a mount shows, and whether it is in good health."""
+Judge = Callable[[mountinfo.Mount], Owner | None]
+"""Tells whose a mount is; None: none of this profile's."""
+
+
+class Owners(Protocol):
+    """What a backend knows about mounts."""
+
+    def judge(self, table: Sequence[mountinfo.Mount]) -> Judge:
+        """What tells whose a mount of `table` is. Never waits for long, never asks the storage."""
+
+    def fresh(self, mount: mountinfo.Mount) -> bool:
+        """Whether a fresh mount can cover this dead one, and so reach the containers that have
+        it; else the dead one has to go first."""
 
 
 @dataclass(frozen=True)
 class Mounted:
     """Reads the mount table anew at every call; remembers nothing."""
 
-    source: Source
-    staging: Staging
-    image: ImageLayout
+    owners: Owners
     below: Path
     """Where every target lies."""
 
     def all(self) -> list[Attachment]:
-        """Everything of this store that is mounted directly below `below`."""
+        """Everything of this profile that is mounted directly below `below`."""
         table = mountinfo.read()
         above = os.path.realpath(self.below)
         points = sorted({m.point for m in table if os.path.dirname(m.point) == above})
-        owner = self._owner(table)
+        judge = self.owners.judge(table)
         tops = [mountinfo.top(table, point) for point in points]
-        found = [self._attachment(top, owner) for top in tops if top is not None]
+        found = [self._attachment(top, judge(top)) for top in tops if top is not None]
         return [attachment for attachment in found if attachment is not None]
 
-    def usable(self, volume: Volume[TreeOptions], target: Path) -> Attachment | None:
+    def at(self, target: Path) -> Attachment | None:
+        """What is mounted at `target`, if it is of this profile."""
+        return next((one for one in self.all() if one.target == target), None)
+
+    def as_shown(self, attachment: Attachment) -> Attachment:
+        """The attachment with what the kernel shows of it now; as it was given when nothing of
+        the volume is mounted there."""
+        shown = self.at(attachment.target)
+        return shown if shown is not None and shown.uuid == attachment.uuid else attachment
+
+    def usable(self, volume: Volume[Any], target: Path) -> Attachment | None:
         """The volume's healthy attachment at `target`. None: nothing of use is mounted there.
         HostError when something else is."""
         table = mountinfo.read()
         top = mountinfo.top(table, spelled(target))
-        owner = None if top is None else self._owner(table)(top)
         if top is None:
             return None
+        owner = self.owners.judge(table)(top)
         if owner is None or owner[0] != volume.uuid:
             raise HostError(
                 f"something else is mounted at {target} ({top.type} {top.source}, {top.root}); "
                 "unmount it"
             )
         if owner[1]:
-            return self._attachment(top, lambda _: owner)
-        if not self.source.fresh:
-            self.staging.clear_mount(target)
+            return self._attachment(top, owner)
+        if not self.owners.fresh(top):
+            self._take_off(volume, target)
         return None
 
     @contextmanager
@@ -68,15 +89,15 @@ class Mounted:
         """Whether a mount shows this volume, dead or alive."""
 
         def ours(mount: mountinfo.Mount) -> bool:
-            owner = self._owner(mountinfo.read())(mount)
+            owner = self.owners.judge(mountinfo.read())(mount)
             return owner is not None and owner[0] == uuid
 
         return ours
 
-    def proof(self, volume: Volume[TreeOptions], target: Path) -> Attachment:
+    def proof(self, volume: Volume[Any], target: Path) -> Attachment:
         """The volume's attachment at `target`, where it has just been mounted. HostError, with
         the mount taken away again, when a lookup of `target` does not reach it."""
-        shown = self._at(target)
+        shown = self.at(target)
         top = mountinfo.top(mountinfo.read(), spelled(target))
         reached = top is not None and mountinfo.reached(target) == top.id
         if shown is not None and shown.uuid == volume.uuid and shown.healthy and reached:
@@ -87,23 +108,13 @@ class Mounted:
             "there; look at `dmesg`"
         )
 
-    def _at(self, target: Path) -> Attachment | None:
-        return next((one for one in self.all() if one.target == target), None)
-
-    def _take_off(self, volume: Volume[TreeOptions], target: Path) -> None:
-        """Undo a mount that cannot be proven; a dead one that it covers stays."""
+    def _take_off(self, volume: Volume[Any], target: Path) -> None:
+        """Take the volume's topmost mount away, whoever looks into it; what it covers stays."""
         top = mountinfo.top(mountinfo.read(), spelled(target))
         if top is not None and self.shows(volume.uuid)(top):
             mounts.unmount(target, lazily=True)
 
-    def _owner(self, table: Sequence[mountinfo.Mount]) -> Callable[[mountinfo.Mount], Owner | None]:
-        plain = self.source.judge(table)
-        return lambda mount: plain(mount) or self.image.owner(mount)
-
-    def _attachment(
-        self, mount: mountinfo.Mount, judge: Callable[[mountinfo.Mount], Owner | None]
-    ) -> Attachment | None:
-        owner = judge(mount)
+    def _attachment(self, mount: mountinfo.Mount, owner: Owner | None) -> Attachment | None:
         if owner is None:
             return None
         uuid, healthy = owner
