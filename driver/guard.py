@@ -24,6 +24,7 @@ from driver.complaints import Complaints
 from driver.ledger import Promise
 from driver.lifecycle import Event, State
 from driver.ownership import Ownership
+from driver.rounds import Rounds
 from driver.volumes import Volumes
 
 log = logging.getLogger(__name__)
@@ -177,19 +178,19 @@ class Guards:
     def __init__(self, volumes: Volumes, clock: Callable[[], float]) -> None:
         self._volumes = volumes
         self._clock = clock
-        self._stop = threading.Event()
+        self._rounds = Rounds()
 
     def start(self) -> None:
         """Guard every profile that other nodes see."""
         for profile, owner in self._volumes.owners.items():
             if owner.matters:
                 guard = Guard(self._volumes, profile)
-                self._thread(f"renewing {profile}", guard.renew, owner.lease.terms.renew / 2)
-                self._thread(f"alarm of {profile}", self._armed(guard, owner), ALARM)
+                self._rounds.keep(f"renewing {profile}", guard.renew, owner.lease.terms.renew / 2)
+                self._rounds.keep(f"alarm of {profile}", self._armed(guard, owner), ALARM)
 
     def stop(self) -> None:
         """End the threads."""
-        self._stop.set()
+        self._rounds.stop()
 
     def _armed(self, guard: Guard, owner: Ownership) -> Callable[[], None]:
         """Until the first renewal has looked at an earlier run's claims, and for no longer than
@@ -201,20 +202,3 @@ class Guards:
                 guard.alarm()
 
         return look
-
-    def _thread(self, what: str, one_round: Callable[[], None], every: float) -> None:
-        threading.Thread(
-            target=self._keep, args=(what, one_round, every), name=what, daemon=True
-        ).start()
-
-    def _keep(self, what: str, one_round: Callable[[], None], every: float) -> None:
-        complaints = Complaints(log)
-        while not self._stop.is_set():
-            try:
-                one_round()
-                complaints.well(what)
-            except KedgeError as error:
-                complaints.trouble(what, error)
-            except Exception:
-                log.exception("%s: stumbled over a fault in kedge, and goes on", what)
-            self._stop.wait(every)

@@ -10,16 +10,15 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from backends.base import Attachment
-from backends.errors import KedgeError
 from backends.upkeep import Tidies
 from driver.attachments import LET_GO, shows
 from driver.complaints import Complaints
 from driver.idleness import Idleness, Patience
 from driver.ledger import Promise
 from driver.recovery import MENDED, Recovery
+from driver.rounds import Rounds
 from driver.schedule import Scheduler
 from driver.volumes import Volumes
 
@@ -127,7 +126,7 @@ class Keeper:
         self._volumes = volumes
         self._pace = pace
         self._clock = clock
-        self._stop = threading.Event()
+        self._rounds = Rounds()
         self._tried: dict[str, threading.Event] = {}
 
     def start(self) -> None:
@@ -135,24 +134,18 @@ class Keeper:
         for profile in self._volumes.backends:
             tender = Tender(self._volumes, profile, self._pace, self._clock)
             watcher = Watcher(self._volumes, profile)
-            self._thread(f"tending {profile}", tender.round, self._pace.tend)
-            self._thread(f"watching {profile}", watcher.round, self._pace.watch)
+            for what, one_round, every in (
+                (f"tending {profile}", tender.round, self._pace.tend),
+                (f"watching {profile}", watcher.round, self._pace.watch),
+            ):
+                self._tried[what] = self._rounds.keep(what, one_round, every)
         scheduler = Scheduler(self._volumes)
-        unwaited = threading.Event()
-        keep = partial(
-            self._keep, "taking snapshots", scheduler.round, self._pace.schedule, unwaited
-        )
-        threading.Thread(target=keep, name="taking snapshots", daemon=True).start()
+        self._rounds.keep("taking snapshots", scheduler.round, self._pace.schedule)
         threading.Thread(target=self._open, name="opening", daemon=True).start()
 
     def stop(self) -> None:
         """End the threads; what they were doing is finished by the next start."""
-        self._stop.set()
-
-    def _thread(self, what: str, one_round: Callable[[], None], every: float) -> None:
-        tried = self._tried[what] = threading.Event()
-        keep = partial(self._keep, what, one_round, every, tried)
-        threading.Thread(target=keep, name=what, daemon=True).start()
+        self._rounds.stop()
 
     def _open(self) -> None:
         end = self._clock() + self._pace.first_try
@@ -160,18 +153,3 @@ class Keeper:
             if not tried.wait(max(0.0, end - self._clock())):
                 log.error("%s takes long; its volumes are not all known yet", what)
         self._volumes.ready.set()
-
-    def _keep(
-        self, what: str, one_round: Callable[[], None], every: float, tried: threading.Event
-    ) -> None:
-        complaints = Complaints(log)
-        while not self._stop.is_set():
-            try:
-                one_round()
-                complaints.well(what)
-            except KedgeError as error:
-                complaints.trouble(what, error)
-            except Exception:
-                log.exception("%s: stumbled over a fault in kedge, and goes on", what)
-            tried.set()
-            self._stop.wait(every)
