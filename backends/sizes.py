@@ -15,7 +15,7 @@ def broken(size: Size, least: Size = BLOCK, what: str = "a file system") -> Iter
     if size < least:
         yield f"size={size} is too small for {what}; use at least {least}"
     if size % BLOCK:
-        yield f"size={size} is not a multiple of {BLOCK} bytes"
+        yield f"size={size} is not a multiple of {int(BLOCK)} bytes"
 
 
 def check_shrinking(name: str, has: Size, to: Size) -> None:
