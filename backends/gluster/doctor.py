@@ -13,6 +13,8 @@ from backends.gluster.pool import Facts
 
 LONGEST_PING = 10
 _DEFAULT_PING = 42
+_SILENCE = {"server.tcp-user-timeout": 42, "server.keepalive-time": 20}
+"""How long a server keeps what a client had that is not heard of any more; the defaults."""
 _DELAY = "cluster.post-op-delay-secs"
 
 
@@ -54,6 +56,14 @@ def _patience(volume: str, facts: Facts, subject: str) -> Iterator[Finding]:
         detail = f"a server that hangs stops every write for network.ping-timeout = {ping:g} s"
         advice = f"gluster volume set {volume} network.ping-timeout {LONGEST_PING}"
         yield Finding(Level.WARNING, subject, detail, advice)
+    long = {k: float(facts.options.get(k, default)) for k, default in _SILENCE.items()}
+    if any(seconds == 0 or seconds > LONGEST_PING for seconds in long.values()):
+        detail = (
+            "a node whose cable is pulled keeps its locks on the servers for up to "
+            f"{sum(long.values()):g} s, and whoever takes over waits for them"
+        )
+        wanted = " ".join(f"{option} {LONGEST_PING}" for option in _SILENCE)
+        yield Finding(Level.WARNING, subject, detail, f"gluster volume set {volume} {wanted}")
 
 
 def _synced(volume: str, facts: Facts, subject: str) -> Iterator[Finding]:

@@ -31,7 +31,12 @@ class GlusterStorage(Storage):
         for each in self._addresses:
             run(["ip", "addr", "add", f"{each}/24", "dev", self._link])
         self.pool = Pool(self._addresses)
-        self.pool.volume(VOLUME, network__ping_timeout="5")
+        self.pool.volume(
+            VOLUME,
+            network__ping_timeout="5",
+            server__tcp_user_timeout="5",
+            server__keepalive_time="5",
+        )
 
     def settings(self, member: str) -> str:
         servers = ",".join(self._addresses)

@@ -25,7 +25,8 @@ Brick1: 127.1.1.1:/bricks/r3
 Options Reconfigured:
 {options}
 """
-SOUND = "network.ping-timeout: 10\n" + "\n".join(f"{k}: {v}" for k, v in databases.WANTED.items())
+IN_TIME = "network.ping-timeout: 10\nserver.tcp-user-timeout: 10\nserver.keepalive-time: 5\n"
+SOUND = IN_TIME + "\n".join(f"{k}: {v}" for k, v in databases.WANTED.items())
 
 
 def settings(**changed: str) -> GlusterSettings:
@@ -101,8 +102,9 @@ def test_clients_that_see_to_it_themselves_are_not_warned_about() -> None:
         INFO.format(type="Replicate", status="Started", bricks="1 x 3 = 3", options="")
     )
     found = list(doctor.findings("r3", facts, "pool", for_databases=True))
-    assert [one.level for one in found] == [Level.OK, Level.WARNING]
+    assert [one.level for one in found] == [Level.OK, Level.WARNING, Level.WARNING]
     assert "ping-timeout" in found[1].detail
+    assert "for up to 62 s" in found[2].detail
 
 
 @pytest.mark.parametrize(
@@ -113,6 +115,8 @@ def test_clients_that_see_to_it_themselves_are_not_warned_about() -> None:
         ({"bricks": "1 x 2 = 2"}, Level.WARNING, "two copies"),
         ({"options": SOUND + "\ncluster.quorum-type: none"}, Level.ERROR, "quorum-type"),
         ({"options": SOUND + "\nfeatures.quota: on"}, Level.WARNING, "soft-timeout"),
+        ({"options": SOUND + "\nserver.keepalive-time: 20"}, Level.WARNING, "for up to 30 s"),
+        ({"options": SOUND + "\nserver.tcp-user-timeout: 0"}, Level.WARNING, "cable is pulled"),
     ],
 )
 def test_what_is_wrong_with_a_pool_is_said(
