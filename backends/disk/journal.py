@@ -185,16 +185,30 @@ class Journal:
     def load_regions(self, start: int, count: int) -> None:
         """Have the regions of these blocks in memory."""
         with self.lock:
-            wanted = [(index, self.regions[index]) for index in self.map.missing(start, count)]
-        for index, key in wanted:
-            uuid = maker(self.uuid, key)
-            decode = functools.partial(
-                checkpoint.decode_region, uuid=uuid, index=index, seq=seq_of(key)
-            )
-            region = self.checked(key, decode)
-            with self.lock:
-                if index in self.map.absent:
-                    self.map.load(index, region)
+            wanted = self.map.missing(start, count)
+        for index in wanted:
+            self._load_region(index)
+
+    def _load_regions_of(self, record: Commit) -> None:
+        """The same for all blocks of a record, side by side: a new owner may need many."""
+        with self.lock:
+            wanted = {i for e in record.extents for i in self.map.missing(e.start, e.count)}
+        if self._pool is None or len(wanted) < 2:
+            for index in wanted:
+                self._load_region(index)
+        else:
+            list(self._pool.map(self._load_region, wanted))
+
+    def _load_region(self, index: int) -> None:
+        key = self.regions[index]
+        uuid = maker(self.uuid, key)
+        decode = functools.partial(
+            checkpoint.decode_region, uuid=uuid, index=index, seq=seq_of(key)
+        )
+        region = self.checked(key, decode)
+        with self.lock:
+            if index in self.map.absent:
+                self.map.load(index, region)
 
     def _next(self, kind: Kind, content: Content, upto: int) -> Commit:
         """The next record. Its put-id is new, and so is the name that its blocks are sealed
@@ -253,8 +267,7 @@ class Journal:
             )
         tail = self.tail.after(record)
         if self.map.absent:  # none appears by itself
-            for extent in record.extents:
-                self.load_regions(extent.start, extent.count)
+            self._load_regions_of(record)
         with self.lock:
             self.map.apply(record)
             self.tail = tail

@@ -235,14 +235,15 @@ class LocalLog:
         for name in filter(_SPARE.fullmatch, self._files.names()):
             self._files.remove(name)  # perhaps without all its space
         expected = witnessed = 0
-        for number, head in self._heads():
+        for number, head in self._unshipped(upto):
             if head.first != expected or cut_off:
                 if cut_off or head.first > upto + 1:
                     witnessed = max(witnessed, head.synced)
                     cut_off.append(_name(number))
                     continue
                 found, self._segments, witnessed = [], [], 0
-            scan = Scan(self._files.read(_name(number)), number * self.binding.segment, head.first)
+            body, base = self._files.read(_name(number)), number * self.binding.segment
+            scan = Scan(body, base, head.first, upto)
             found += scan.entries()
             expected = scan.expected
             witnessed = max(witnessed, scan.witnessed)
@@ -260,6 +261,19 @@ class LocalLog:
         self._close_last()
         self._files.sync([_name(one.number) for one in self._segments], directory=True)
         return found
+
+    def _unshipped(self, upto: int) -> list[tuple[int, SegmentHead]]:
+        """The segments that hold more than what is in the store, and the last two, for requests
+        that come a second time. The others are to be used again: to read them would take longer
+        than all the rest."""
+        heads = self._heads()
+        while len(heads) > 2:
+            (number, _), (following, head) = heads[:2]
+            if following != number + 1 or head.first > upto + 1:
+                break
+            self._spare.append(_name(number))
+            heads.pop(0)
+        return heads
 
     def holds_anything(self) -> bool:
         """Whether there is an entry, or something that cannot be read. Changes nothing."""

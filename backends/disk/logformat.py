@@ -117,13 +117,15 @@ class Scan:
     base: int
     """The position of the segment's first byte."""
     expected: int
+    shipped: int = 0
+    """The data of entries up to this one are in the store, and are not looked at here."""
     end: int = HEADER
     witnessed: int = 0
 
     def entries(self) -> Iterator[Entry]:
         """Valid entries from `expected` on."""
         place, good = HEADER, True
-        while (found := _decode(self.body, place)) is not None:
+        while (found := _decode(self.body, place, self.shipped)) is not None:
             entry, size, whole = found
             if good and (entry.seq != self.expected or not whole):
                 good = False
@@ -141,8 +143,9 @@ class Scan:
             )
 
 
-def _decode(body: bytes, place: int) -> tuple[Entry, int, bool] | None:
-    """The entry at `place`, its size, and whether its data are right; None if none is there."""
+def _decode(body: bytes, place: int, shipped: int) -> tuple[Entry, int, bool] | None:
+    """The entry at `place`, its size, and whether its data are right, or wanted no more; None if
+    none is there."""
     if place + _ENTRY.size > len(body):
         return None
     magic, crc, seq, synced, offset, unique, connection, length, kind = _ENTRY.unpack_from(
@@ -157,6 +160,6 @@ def _decode(body: bytes, place: int) -> tuple[Entry, int, bool] | None:
     if zlib.crc32(sums, zlib.crc32(body[place + 8 : place + _ENTRY.size])) != crc:
         return None
     sums32 = words32(sums)
-    whole = sums32 == checksums(memoryview(body)[start:end])
+    whole = seq <= shipped or sums32 == checksums(memoryview(body)[start:end])
     entry = Entry(seq, Kind(kind), offset, length, unique, connection, synced, sums32)
     return entry, end - place, whole

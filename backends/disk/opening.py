@@ -84,10 +84,13 @@ class _Recovered:
     """Entries up to this one are in the history."""
 
 
-def open_disk(place: Place, uuid: str, *, claim: int, terms: Terms) -> Disk:
-    """Take the disk over and bring it up. Fenced, NotFound, Damaged, HostError, Unavailable."""
+def open_disk(
+    place: Place, uuid: str, *, claim: int, terms: Terms, known: Head | None = None
+) -> Disk:
+    """Take the disk over and bring it up. `known`: the head as it was a moment ago, if somebody
+    has just read it. Fenced, NotFound, Damaged, HostError, Unavailable."""
     binding = binding_of(place.files, uuid)
-    head, owner = _take(place, uuid, claim, binding)
+    head, owner = _take(place, uuid, claim, binding, known)
     journal = Journal(
         *(place.store, head, owner),
         new_id=place.new_id,
@@ -103,14 +106,17 @@ def open_disk(place: Place, uuid: str, *, claim: int, terms: Terms) -> Disk:
     return _assemble(place, journal, found, head, terms)
 
 
-def _take(place: Place, uuid: str, claim: int, binding: Binding | None) -> tuple[Head, Owner]:
-    """A new session, unless this is the successor of a process that held the disk until now."""
+def _take(
+    place: Place, uuid: str, claim: int, binding: Binding | None, known: Head | None
+) -> tuple[Head, Owner]:
+    """A new session, unless this is the successor of a process that held the disk until now: then
+    the head says already what it has to, or is found to have changed before anything is served."""
     session = place.new_id()
     if binding and binding.boot == place.boot:
-        head = place.heads.read(uuid)
+        head = known or place.heads.read(uuid)
         held = head.session == binding.session and head.state is State.ATTACHED
         if held and head.epoch >> CLAIM_SHIFT == claim:
-            session = bytes.fromhex(binding.session)
+            return head, Owner(head.epoch, bytes.fromhex(head.session), place.node)
     head = place.heads.take(uuid, claim=claim, session=session, node=place.node)
     return head, Owner(head.epoch, session, place.node)
 

@@ -163,7 +163,8 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
     counting = Counting(bucket_objects(arguments.bucket), time.monotonic)
     store = _retrying(Hedging(counting, requests, time.monotonic))
     heads = Heads(StoreRecords(store))
-    coder = coder_of(heads.read(arguments.uuid), arguments.keys, arguments.compress)
+    head = heads.read(arguments.uuid)
+    coder = coder_of(head, arguments.keys, arguments.compress)
     place = Place(
         store=store,
         heads=heads,
@@ -186,7 +187,7 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
         segments=max(4, arguments.log_bytes // _SEGMENT),
         connection=arguments.connection & 0xFFFFFFFF,
     )
-    disk = open_disk(place, arguments.uuid, claim=arguments.claim, terms=terms)
+    disk = open_disk(place, arguments.uuid, claim=arguments.claim, terms=terms, known=head)
     found = RemoteDisk(
         disk.parts,
         durability=terms.durability,

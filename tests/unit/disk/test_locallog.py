@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -68,6 +69,49 @@ def test_released_segments_are_used_again(files: Files) -> None:
     entries = reopened(files, upto=199)[1]
     assert entries[-1].seq == 199
     assert [entry.seq for entry in entries] == list(range(entries[0].seq, 200))
+
+
+@pytest.mark.parametrize("upto", [0, 1, 13, 14, 15, 60, 99])
+def test_whatever_is_not_in_the_store_is_found_again(upto: int) -> None:
+    """However much is; and what is in it alone is not read once more."""
+    files = MemoryFiles()
+    log = new_log(files, BINDING, 8)
+    for number in range(1, 101):
+        assert log.room(4096)
+        write(log, number)
+    again, entries = reopened(files, upto)
+    assert [entry.seq for entry in entries if entry.seq > upto] == list(range(upto + 1, 101))
+    assert [entry.seq for entry in entries] == list(range(entries[0].seq, 101))
+    assert {entry.unique for entry in entries} >= set(range(90, 101))
+    assert again.room(4096) is (upto > 13), "a segment is used again when all of it is in the store"
+
+
+def test_segments_of_what_is_in_the_store_are_not_read() -> None:
+    """A server that takes over has to be quick."""
+
+    class Counted(MemoryFiles):
+        whole: ClassVar[list[str]] = []
+
+        def read(self, name: str) -> bytes:
+            self.whole.append(name)
+            return super().read(name)
+
+    files = Counted()
+    log = new_log(files, BINDING, 8)
+    for number in range(1, 101):
+        assert log.room(4096)
+        write(log, number)
+    reopened(files, upto=99)
+    assert len([name for name in files.whole if name.startswith("segment")]) == 2
+
+
+def test_torn_data_that_are_in_the_store_do_not_end_the_log() -> None:
+    files = MemoryFiles()
+    log = new_log(files, BINDING, 8)
+    first = write(log, 1)
+    write(log, 2)
+    files.files["segment-0000000000000001"].present[first.position % BINDING.segment + 9] ^= 1
+    assert [entry.seq for entry in reopened(files, upto=1)[1]] == [1, 2]
 
 
 def test_a_full_log_has_no_room(files: Files) -> None:
