@@ -39,6 +39,7 @@ from backends.ceph.rbd_fuse import RbdFuse
 from backends.ceph.records import RadosRecords
 from backends.ceph.sessions import Session, Sessions
 from backends.ceph.snapshots import CephSnapshots
+from backends.ceph.working import Workers
 from backends.claims import Claim, Stale
 from backends.errors import InUse, InvalidOptions, NotFound, NotSupported, Unavailable
 from backends.host import loop
@@ -78,7 +79,7 @@ class CephBackend(MountingBackend[CephSettings, CephOptions]):
         self._data = CephData(
             {
                 Layout.FILESYSTEM: FilesystemLayout(place, _subvolumes(place)),
-                Layout.DISK: DiskLayout(place, Images(self.cluster), _images(place)),
+                Layout.DISK: _disk(place),
             }
         )
         self._keep_in(records, self._data, settle=self._settled)
@@ -231,6 +232,7 @@ def _subvolumes(place: Place) -> SubvolumeClients:
     )
 
 
-def _images(place: Place) -> ImageClients:
-    settings = place.settings
-    return ImageClients(RbdFuse(place), RbdDevice(place), lambda: present().disk(settings))
+def _disk(place: Place) -> DiskLayout:
+    settings, workers = place.settings, Workers(place)
+    clients = ImageClients(RbdFuse(place), RbdDevice(place), lambda: present().disk(settings))
+    return DiskLayout(place, Images(place.cluster, workers.on), clients, workers)

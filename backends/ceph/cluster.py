@@ -29,6 +29,7 @@ _LIMITS = ("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout
 _MGR_LIMITS = ("client_mount_timeout",)
 _LEFT_BEHIND = 16
 """Commands that the mgr may owe an answer at the same time."""
+_SPENT = {errno.ESHUTDOWN, errno.EACCES, errno.EPERM}
 _READING = ("health", "df", " ls", "getpath", "_list", "info")
 NAMESPACE = "kedge"
 """Of everything in the pool that is not an RBD image."""
@@ -78,6 +79,12 @@ class Cluster:
         with self._reached("ask for the cluster's identity"):
             return str(handle.get_fsid())
 
+    def address(self) -> str:
+        """By which the cluster knows this process now, as watches and blocklists name it."""
+        handle = self._connection.handle()
+        with self._reached("ask for this client's address"):
+            return str(handle.get_addrs()).rpartition("v2:")[2].rpartition("v1:")[2]
+
     def close(self) -> None:
         """Let go of the connections; the next call makes new ones."""
         self._connection.close()
@@ -85,12 +92,13 @@ class Cluster:
 
     @contextmanager
     def _reached(self, what: str) -> Iterator[None]:
-        """Explain errors; a connection that the cluster has cut off is not used again."""
+        """Explain errors; a connection that the cluster has cut off, or that was refused, is not
+        used again: what a client may do is settled when it connects."""
         try:
             with explained(what):
                 yield
         except KedgeError as error:
-            if number_of(error.__cause__) == errno.ESHUTDOWN:
+            if number_of(error.__cause__) in _SPENT:
                 self.close()
             raise
 
@@ -101,6 +109,8 @@ class Cluster:
         request = json.dumps({"prefix": prefix, "format": "json", **arguments})
         with self._reached(what):
             code, output, said = send(request)
+        if abs(code) in _SPENT:
+            self.close()
         if code:
             raise failure(what, code, said)
         try:

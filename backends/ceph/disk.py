@@ -26,6 +26,7 @@ from backends.ceph.images import Images
 from backends.ceph.layout import ROOT, Place
 from backends.ceph.options import CephOptions
 from backends.ceph.sessions import Session
+from backends.ceph.working import Workers, image_of
 from backends.errors import Conflict, Damaged, HostError, InUse
 from backends.host import files, loop, mounts
 from backends.host.filesystems import BlockFileSystem, FileSystem, driver_of
@@ -47,47 +48,50 @@ class DiskLayout:
     place: Place
     images: Images
     client: ImageClients
+    workers: Workers
 
     @property
     def snapshots(self) -> DiskSnapshots:
-        return DiskSnapshots(self.images, self.place.freezer, _image)
+        return DiskSnapshots(self.images, self.place.freezer, self.workers.bury)
 
     def make(self, volume: Volume[CephOptions]) -> None:
-        image = _image(volume.uuid)
+        image = image_of(volume.uuid)
         with self.place.locked(volume.uuid):
             if self.images.exists(image):
                 return
             new = self._making(volume.uuid)
             self._clear(f"new-{volume.uuid}")
-            self.images.remove(new)
+            self._remove_unfinished(new)
             if (origin := self.place.origin(volume)) is not None:
                 self.snapshots.copy(*origin, volume, new)
             else:
                 self.images.create(new, volume.options.size or 0)
                 self._format(volume, new)
-                Fence(self.place.cluster).blocklist(self.images.watchers(new))  # had to be killed
+                self._break_watches(new)  # of a client that had to be killed
             with contextlib.suppress(Conflict):  # another node was faster
                 self.images.rename(new, image)
                 return
-            self.images.remove(new)
+            self._remove_unfinished(new)
 
     def delete(self, volume: Volume[CephOptions]) -> None:
-        image = _image(volume.uuid)
+        image = image_of(volume.uuid)
         with self.place.locked(volume.uuid):
             self._clear(volume.uuid)
             self._clear(f"new-{volume.uuid}")
         # Not who merely has it open: that may be another node that deletes it, too.
-        self.shut_out(volume.uuid, self.place.sessions.of(volume.uuid))
+        self.workers.bury(volume.uuid)
+        known = self.place.sessions.of(volume.uuid)
+        self.shut_out(volume.uuid, [one for one in known if not one.work])
         with contextlib.suppress(Absent):
             for snapshot in self.snapshots.all(volume):
                 self.images.remove_snapshot(image, snapshot)
         self.images.remove(image)
-        self.images.remove(self._making(volume.uuid))
+        self._remove_unfinished(self._making(volume.uuid))
         self.place.sessions.forget(volume.uuid)
         self.place.forget_lock(volume.uuid)
 
     def where(self, volume: Volume[CephOptions]) -> str:
-        return f"rbd {self.place.settings.pool}/{_image(volume.uuid)}"
+        return f"rbd {self.place.settings.pool}/{image_of(volume.uuid)}"
 
     def mount(
         self, volume: Volume[CephOptions], target: Path, *, read_only: bool, epoch: int
@@ -102,7 +106,7 @@ class DiskLayout:
                     f"the data of volume {volume.name} are missing: {self.where(volume)} has no "
                     "directory `data`"
                 )
-            if self.images.growing(_image(volume.uuid)):
+            if self.images.growing(image_of(volume.uuid)):
                 self._finish_growth(volume, device, stage)
             if read_only:
                 self.place.staging.make_read_only(stage)
@@ -139,6 +143,7 @@ class DiskLayout:
             self.place.staging.clear(uuid)
             if self._held(uuid) is None:
                 self.client.close(uuid)
+        self.workers.bury(uuid)
 
     def give_up(self, uuid: str) -> None:
         """Whoever shuts a client out strikes it out."""
@@ -147,12 +152,12 @@ class DiskLayout:
             self.client.kill(uuid)
 
     def clients(self, uuid: str) -> list[Session]:
-        known = self.place.sessions.of(uuid)
-        strange = self._watchers(uuid) - {one.address for one in known}
+        known, watchers = self.place.sessions.of(uuid), self._watchers(uuid)
+        strange = watchers - {one.address for one in known}
         spared = (
             self.place.own(uuid) if self.client.alive(uuid) and self._held(uuid) is not None else []
         )
-        found = [one for one in known if one not in spared]
+        found = [one for one in self.workers.counting(known, watchers) if one not in spared]
         return found + [Session("?", address) for address in sorted(strange)]
 
     def shut_out(self, uuid: str, clients: Sequence[Session]) -> None:
@@ -161,13 +166,14 @@ class DiskLayout:
         fence = Fence(self.place.cluster)
         fence.blocklist(one.address for one in clients)
         with contextlib.suppress(Absent):
-            self.images.break_locks(_image(uuid), {one.address for one in clients})
+            self.images.break_locks(image_of(uuid), {one.address for one in clients})
         fence.blocklist(one.address for one in clients)  # breaking a lock set an hour
         self.place.sessions.drop(uuid, clients)
 
     def grow(self, volume: Volume[CephOptions], size: Size, attachment: Attachment | None) -> bool:
-        image = _image(volume.uuid)
+        image = image_of(volume.uuid)
         with self.place.locked(volume.uuid):
+            self.workers.bury(volume.uuid)
             if self.images.size(image) < size:
                 self.images.grow(image, size)
             if not self.images.growing(image):
@@ -181,7 +187,7 @@ class DiskLayout:
 
     def _watchers(self, uuid: str) -> set[str]:
         with contextlib.suppress(Absent):
-            return self.images.watchers(_image(uuid))
+            return self.images.watchers(image_of(uuid))
         return set()
 
     @contextlib.contextmanager
@@ -212,9 +218,9 @@ class DiskLayout:
 
     def _open(self, volume: Volume[CephOptions], epoch: int) -> Path:
         """The image as a file, its client written down."""
-        image = _image(volume.uuid)
+        image = image_of(volume.uuid)
         try:
-            self.snapshots.settle(volume.uuid)
+            self.snapshots.settle(volume.uuid, epoch)
             before = self.images.watchers(image)
             file = self.client.open(image, volume.uuid)
             mine = self.images.watchers(image) - before
@@ -235,7 +241,7 @@ class DiskLayout:
 
     def _prepare(self, volume: Volume[CephOptions], file: Path) -> None:
         """Repair, and grow as far as that is possible, while nothing uses the image."""
-        driver, image = _driver(volume), _image(volume.uuid)
+        driver, image = _driver(volume), image_of(volume.uuid)
         driver.repair(file)
         if self.images.growing(image) and driver.grow_unmounted(file, self.images.size(image)):
             self.images.grown(image)
@@ -243,10 +249,10 @@ class DiskLayout:
     def _finish_growth(self, volume: Volume[CephOptions], device: int, at: Path) -> bool:
         """Grow the mounted file system to fill its device. False: only possible unmounted."""
         loop.refresh_size(device)
-        size = self.images.size(_image(volume.uuid))
+        size = self.images.size(image_of(volume.uuid))
         if not _driver(volume).grow_mounted(loop.node(device), at, size):
             return False
-        self.images.grown(_image(volume.uuid))
+        self.images.grown(image_of(volume.uuid))
         return True
 
     def _format(self, volume: Volume[CephOptions], new: str) -> None:
@@ -290,6 +296,17 @@ class DiskLayout:
             )
         self.client.close(place)
 
+    def _remove_unfinished(self, new: str) -> None:
+        """An image of this name is this node's alone, and nothing here works on it any more."""
+        with contextlib.suppress(Absent):
+            self._break_watches(new)
+        self.images.remove(new)
+
+    def _break_watches(self, new: str) -> None:
+        """Of everybody but this process, which has one only while it does something."""
+        dead = self.images.watchers(new) - {self.place.cluster.address()}
+        Fence(self.place.cluster).blocklist(dead)
+
     def _free(self, place: str) -> bool:
         return wait_until(lambda: self._held(place) is None, _RELEASE_SECONDS)
 
@@ -300,20 +317,16 @@ class DiskLayout:
     def _file(self, place: str) -> Path:
         """Where an image is, or would be, a file on this node."""
         uuid = place.removeprefix("new-")
-        image = self._making(uuid) if place != uuid else _image(uuid)
+        image = self._making(uuid) if place != uuid else image_of(uuid)
         return self.client.mountpoint(place) / image
 
     def _making(self, uuid: str) -> str:
         """The name of an image until it is whole."""
-        return f"{_image(uuid)}.new-{self.place.node}"
+        return f"{image_of(uuid)}.new-{self.place.node}"
 
     def _label(self, place: str) -> str:
         """What `losetup` shows."""
         return f"kedge:{place}:{self.place.mark}"
-
-
-def _image(uuid: str) -> str:
-    return f"kedge-{uuid}"
 
 
 def _driver(volume: Volume[CephOptions]) -> BlockFileSystem:

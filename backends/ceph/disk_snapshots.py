@@ -13,6 +13,7 @@ from backends.base import Attachment, Volume
 from backends.ceph import snapshot_names
 from backends.ceph.images import Images
 from backends.ceph.options import CephOptions
+from backends.ceph.working import image_of
 from backends.errors import Invalid, KedgeError, NotFound
 from backends.host.freezing import Freezer
 from backends.options import Size
@@ -21,18 +22,24 @@ from backends.snapshots import Snapshot
 
 @dataclass(frozen=True)
 class DiskSnapshots:
-    """See `layout.LayoutSnapshots`. `name`: of the image of a uuid."""
+    """See `layout.LayoutSnapshots`. `ready`: makes a volume's image free of what a dead process of
+    this node was doing to it."""
 
     images: Images
     freezer: Freezer
-    name: Callable[[str], str]
+    ready: Callable[[str], None]
 
     def create(
-        self, volume: Volume[CephOptions], name: str, created: str, attachment: Attachment | None
+        self,
+        volume: Volume[CephOptions],
+        name: str,
+        created: str,
+        attachment: Attachment | None,
+        epoch: int,
     ) -> None:
-        image = self.name(volume.uuid)
+        image = image_of(volume.uuid)
         snapshot_names.refuse_taken(volume, name, self.images.snapshots(image))
-        self.settle(volume.uuid)
+        self.settle(volume.uuid, epoch)
         still: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if attachment is not None:
             still = self.freezer.frozen(volume.uuid, attachment.target)
@@ -46,31 +53,33 @@ class DiskSnapshots:
             raise
 
     def all(self, volume: Volume[CephOptions]) -> dict[str, Snapshot]:
-        return snapshot_names.read(self.images.snapshots(self.name(volume.uuid)))
+        return snapshot_names.read(self.images.snapshots(image_of(volume.uuid)))
 
-    def remove(self, volume: Volume[CephOptions], name: str) -> None:
-        image = self.name(volume.uuid)
+    def remove(self, volume: Volume[CephOptions], name: str, epoch: int) -> None:
+        image = image_of(volume.uuid)
         with contextlib.suppress(NotFound):
             found = snapshot_names.found(volume, name, self.images.snapshots(image))
-            self.settle(volume.uuid)
+            self.settle(volume.uuid, epoch)
             self.images.remove_snapshot(image, found)
 
     def restore(self, volume: Volume[CephOptions], name: str, epoch: int) -> None:
-        image = self.name(volume.uuid)
-        there = self.images.snapshots(image)
-        self.images.roll_back(image, snapshot_names.found(volume, name, there))
+        image = image_of(volume.uuid)
+        found = snapshot_names.found(volume, name, self.images.snapshots(image))
+        self.ready(volume.uuid)
+        self.images.roll_back(image, found, epoch)
 
-    def settle(self, uuid: str) -> None:
+    def settle(self, uuid: str, epoch: int) -> None:
         """Finish a roll-back that was cut off."""
-        image = self.name(uuid)
+        self.ready(uuid)
+        image = image_of(uuid)
         if (snapshot := self.images.restoring(image)) is not None:
-            self.images.roll_back(image, snapshot)
+            self.images.roll_back(image, snapshot, epoch)
 
     def copy(
         self, source: Volume[CephOptions], snapshot: str, volume: Volume[CephOptions], new: str
     ) -> None:
         """Make the image `new` for `volume` from a snapshot of `source`. NotFound, Invalid."""
-        image = self.name(source.uuid)
+        image = image_of(source.uuid)
         there = self.images.snapshots(image)
         found = snapshot_names.found(source, snapshot, there)
         size, wanted = there[found] or 0, volume.options.size or 0

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from backends.errors import Conflict, KedgeError, NoSpace, Unavailable
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_FULL_WORDS = ("No space left on device", "Disk quota exceeded")
+_FULL_WORDS = ("No space left on device", "Disk quota exceeded", "reason=-28 ")
 """The manager's modules hide the number in a sentence."""
 _REFUSED = {errno.EACCES, errno.EPERM}
 _SILENT = {errno.ETIMEDOUT, errno.EAGAIN, errno.EHOSTUNREACH, errno.ECONNREFUSED, errno.ENOTCONN}

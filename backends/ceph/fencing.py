@@ -22,11 +22,11 @@ class Fence:
 
     cluster: Cluster
 
-    def blocklist(self, addresses: Iterable[str]) -> None:
-        """Refuse these clients everything from now on."""
+    def blocklist(self, addresses: Iterable[str], *, seconds: float = SECONDS) -> None:
+        """Refuse these clients everything from now on, for so long."""
         for address in sorted(set(addresses)):
             if address:
-                self.cluster.mon("osd blocklist", blocklistop="add", addr=address, expire=SECONDS)
+                self.cluster.mon("osd blocklist", blocklistop="add", addr=address, expire=seconds)
 
     def evict(self, user: str, **subvolume: str) -> None:
         """End the sessions that `user` has on a subvolume, wait until the cluster has taken back

@@ -50,7 +50,12 @@ class FilesystemSnapshots:
     key_file: Callable[[str, str], contextlib.AbstractContextManager[Path]]
 
     def create(
-        self, volume: Volume[CephOptions], name: str, created: str, attachment: Attachment | None
+        self,
+        volume: Volume[CephOptions],
+        name: str,
+        created: str,
+        attachment: Attachment | None,
+        epoch: int,
     ) -> None:
         snapshot_names.refuse_taken(volume, name, self._names(volume))
         self._ask("create", volume, snapshot_names.written(name, created))
@@ -58,11 +63,11 @@ class FilesystemSnapshots:
     def all(self, volume: Volume[CephOptions]) -> dict[str, Snapshot]:
         return snapshot_names.read(dict.fromkeys(self._names(volume)))
 
-    def remove(self, volume: Volume[CephOptions], name: str) -> None:
+    def remove(self, volume: Volume[CephOptions], name: str, epoch: int) -> None:
         with contextlib.suppress(NotFound, Absent):
             found = snapshot_names.found(volume, name, self._names(volume))
             if self._begun(volume.uuid) is not None:
-                with self.reached(volume, 0) as root:
+                with self.reached(volume, epoch) as root:
                     self.finish(volume, root)
             self._ask("rm", volume, found)
 

@@ -7,12 +7,15 @@ from backends.base import Finding, Level
 from backends.catalog import Catalog
 from backends.ceph.clients import present
 from backends.ceph.cluster import Cluster
+from backends.ceph.fencing import Fence
 from backends.ceph.options import CephOptions, CephSettings, Layout
 from backends.errors import HostError, KedgeError
 from backends.mounting.mounted import Mounted
 
 _FULL = 0.85
 _FULL_CHECKS = {"OSD_FULL", "POOL_FULL"}
+_NOBODY = "192.0.2.1:0/1"
+"""An address for documentation; no client has it."""
 _LEVELS = {"HEALTH_OK": Level.OK, "HEALTH_WARN": Level.WARNING}
 
 
@@ -27,6 +30,7 @@ def of(cluster: Cluster, catalog: Catalog[CephOptions], mounted: Mounted) -> Seq
             *_carriers(settings),
             *_pool(cluster),
             *_filesystem(cluster),
+            *_fence(cluster),
             *_damaged(catalog),
             *_dead(mounted),
         ]
@@ -83,6 +87,19 @@ def _filesystem(cluster: Cluster) -> Iterator[Finding]:
     except KedgeError as error:
         advice = "the client needs `mgr 'allow module volumes rw'`, and the CephFS an active MDS"
         yield Finding(Level.ERROR, f"CephFS {name}", str(error), advice)
+
+
+def _fence(cluster: Cluster) -> Iterator[Finding]:
+    """Tried on an address that nobody has: a capability that is missing is found when all is well,
+    and not when a node has died."""
+    try:
+        Fence(cluster).blocklist([_NOBODY], seconds=1.0)
+        yield Finding(Level.OK, "fence", "this client may shut others out")
+    except KedgeError as error:
+        advice = (
+            "no volume can be taken over from a dead node; the client needs `mon 'profile rbd'`"
+        )
+        yield Finding(Level.ERROR, "fence", str(error), advice)
 
 
 def _damaged(catalog: Catalog[CephOptions]) -> Iterator[Finding]:

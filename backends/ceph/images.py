@@ -1,16 +1,18 @@
 """RBD images, by librbd. Names are ours; every error is the seam's."""
 
 import contextlib
+import enum
 import errno
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from backends.ceph import bindings
 from backends.ceph.cluster import Cluster
 from backends.ceph.failures import Absent, explained, number_of
-from backends.errors import KedgeError
+from backends.errors import KedgeError, Unavailable
 from backends.host.waiting import wait_until
 
 _GROWING = "kedge.growing"
@@ -20,11 +22,22 @@ _PASSING = {errno.EBUSY, errno.ESTALE}
 """Somebody else has it open, or deletes it just now."""
 
 
+class Work(enum.Enum):
+    """What this process does to an image that it has opened for changing it."""
+
+    DATA = "data"
+    """It writes what the image holds."""
+    BRIEF = "brief"
+    """Anything else: it takes a moment, and coming late it does no harm."""
+
+
 @dataclass(frozen=True)
 class Images:
-    """The images of one pool. Absent is raised for an image that is not there."""
+    """The images of one pool. Absent is raised for an image that is not there. `working`: has this
+    process written down as a client of an image under an epoch, as the address that it yields."""
 
     cluster: Cluster
+    working: Callable[[str, Work, int], AbstractContextManager[str]]
 
     def create(self, name: str, size: int) -> None:
         """Make an image that reads as zeros. Conflict when there is one.
@@ -46,8 +59,9 @@ class Images:
         """Delete an image without snapshots. Gone: does nothing. Unavailable while a client has it
         open; one that was shut out a moment ago is waited for."""
         failure: list[KedgeError] = []
-        if not wait_until(lambda: self._removed(name, failure), _BUSY_SECONDS):
-            raise failure[-1]
+        with self.working(name, Work.BRIEF, 0):
+            if not wait_until(lambda: self._removed(name, failure), _BUSY_SECONDS):
+                raise failure[-1]
 
     def _removed(self, name: str, failure: list[KedgeError]) -> bool:
         try:
@@ -76,7 +90,7 @@ class Images:
 
     def grow(self, name: str, size: int) -> None:
         """Note that the file system in it will be too small, then make the image larger."""
-        with self._opened(name, read_only=False) as image:
+        with self._changed(name) as image:
             image.metadata_set(_GROWING, "1")
             if image.size() < size:
                 sys.audit("kedge.ceph", f"resize image {name}")
@@ -89,7 +103,7 @@ class Images:
 
     def grown(self, name: str) -> None:
         """The file system fills the image."""
-        with self._opened(name, read_only=False) as image, contextlib.suppress(KeyError):
+        with self._changed(name) as image, contextlib.suppress(KeyError):
             sys.audit("kedge.ceph", f"mark image {name}")
             image.metadata_remove(_GROWING)
 
@@ -100,13 +114,13 @@ class Images:
 
     def take_snapshot(self, name: str, snapshot: str) -> None:
         """Keep what it holds now. Returns when every client that has it open knows."""
-        with self._opened(name, read_only=False) as image:
+        with self._changed(name) as image:
             sys.audit("kedge.ceph", f"take snapshot of image {name}")
             image.create_snap(snapshot)
 
     def remove_snapshot(self, name: str, snapshot: str) -> None:
         """Take a snapshot away. Not there: does nothing."""
-        with self._opened(name, read_only=False) as image:
+        with self._changed(name) as image:
             sys.audit("kedge.ceph", f"remove snapshot of image {name}")
             with contextlib.suppress(Absent), explained(f"remove snapshot {snapshot} of {name}"):
                 image.remove_snap(snapshot)
@@ -117,14 +131,15 @@ class Images:
         with self.cluster.pool() as pool, self._opened(name, snapshot=snapshot) as image:
             sys.audit("kedge.ceph", f"copy image {name}")
             image.copy(pool, new, features=bindings.rbd().RBD_FEATURE_LAYERING)
-        with self._opened(new, read_only=False) as image:
+        with self._changed(new) as image:
             for key, _ in list(image.metadata_list()):
                 image.metadata_remove(key)
 
-    def roll_back(self, name: str, snapshot: str) -> None:
+    def roll_back(self, name: str, snapshot: str, epoch: int) -> None:
         """Make it hold what the snapshot holds; nobody has it open. Cut off in the middle it holds
-        something of both, and `restoring` says so until this is done again."""
-        with self._opened(name, read_only=False) as image:
+        something of both, and `restoring` says so until this is done again. Fenced when a later
+        claim than that of `epoch` has begun to shut others out."""
+        with self._changed(name, Work.DATA, epoch) as image:
             sys.audit("kedge.ceph", f"begin to roll back image {name}")
             image.metadata_set(_RESTORING, snapshot)
             image.metadata_set(_GROWING, "1")  # its file system may have been smaller then
@@ -153,6 +168,17 @@ class Images:
             for client, cookie, address in found["lockers"]:
                 if address in addresses:
                     image.break_lock(client, cookie)
+
+    @contextlib.contextmanager
+    def _changed(self, name: str, work: Work = Work.BRIEF, epoch: int = 0) -> Iterator[Any]:
+        """Opened for changing it, under the address that is written down."""
+        with (
+            self.working(name, work, epoch) as address,
+            self._opened(name, read_only=False) as image,
+        ):
+            if address not in {str(one["addr"]) for one in image.watchers_list()}:
+                raise Unavailable(f"image {name} was opened by another connection; try again")
+            yield image
 
     @contextlib.contextmanager
     def _opened(

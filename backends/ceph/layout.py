@@ -70,8 +70,9 @@ class Place:
         (self.directory("locks") / uuid).unlink(missing_ok=True)
 
     def own(self, uuid: str) -> list[Session]:
-        """What this node has written down for the volume."""
-        return [one for one in self.sessions.of(uuid) if one.node == self.node]
+        """What of this node carries the volume's data, as far as it is written down."""
+        found = self.sessions.of(uuid)
+        return [one for one in found if one.node == self.node and not one.work]
 
     def origin(self, volume: Volume[CephOptions]) -> tuple[Volume[CephOptions], str] | None:
         """Which volume's snapshot a new volume is a copy of, and the snapshot's name; None: it
@@ -93,15 +94,20 @@ class LayoutSnapshots(Protocol):
     """See `backends.snapshots.Snapshots`; the callers have shut out whoever has no right."""
 
     def create(
-        self, volume: Volume[CephOptions], name: str, created: str, attachment: Attachment | None
+        self,
+        volume: Volume[CephOptions],
+        name: str,
+        created: str,
+        attachment: Attachment | None,
+        epoch: int,
     ) -> None:
-        """Take one."""
+        """Take one, under the claim of this epoch (0: none)."""
 
     def all(self, volume: Volume[CephOptions]) -> dict[str, Snapshot]:
         """Those there are, by their names in the cluster, oldest first."""
 
-    def remove(self, volume: Volume[CephOptions], name: str) -> None:
-        """Take one away."""
+    def remove(self, volume: Volume[CephOptions], name: str, epoch: int) -> None:
+        """Take one away, under the claim of this epoch (0: none)."""
 
     def restore(self, volume: Volume[CephOptions], name: str, epoch: int) -> None:
         """Go back to one, under the claim of this epoch (0: none)."""

@@ -45,8 +45,6 @@ class Pulse:
         with self._lock:
             health, clients = self._health, self._clients.get(uuid, [])
         facts = {"health": health} if health else {}
-        if clients:
-            facts["clients"] = ", ".join(
-                sorted(f"{c.node} ({c.address or c.user})" for c in clients)
-            )
+        if carrying := sorted(f"{c.node} ({c.address or c.user})" for c in clients if not c.work):
+            facts["clients"] = ", ".join(carrying)
         return facts

@@ -2,7 +2,8 @@
 struck out after its last, so that whoever takes over knows whom to shut out, however long the
 other has been silent.
 
-    sessions/<uuid> = {"format": 1, "epoch": 7, "clients": [{"node", "address", "user", "epoch"}]}
+    sessions/<uuid> = {"format": 1, "epoch": 7, "clients": [CLIENT, ...]}
+    CLIENT = {"node", "address", "user", "epoch", "work"}
 
 The epoch is that of the youngest claim that began to shut others out. A claimant first reads whom
 to shut out, then raises the epoch, then acts on what it read: one that slept in between and was
@@ -25,12 +26,14 @@ _TRIES = 20
 @dataclass(frozen=True)
 class Session:
     """One client of one volume. `address` as the cluster names it: `10.0.0.7:0/3405691582`;
-    `user`: whom it mounted as; `epoch`: of the claim it was started under, 0 without one."""
+    `user`: whom it mounted as; `epoch`: of the claim it was started under, 0 without one; `work`:
+    what the service itself does to the volume, see `working`; empty for what carries its data."""
 
     node: str
     address: str
     user: str = ""
     epoch: int = 0
+    work: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,13 @@ def _decode(record: Record | None) -> _Book:
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r}, this version reads {FORMAT}")
         clients = tuple(
-            Session(str(one["node"]), str(one["address"]), str(one["user"]), int(one["epoch"]))
+            Session(
+                str(one["node"]),
+                str(one["address"]),
+                str(one["user"]),
+                int(one["epoch"]),
+                str(one.get("work", "")),
+            )
             for one in content["clients"]
         )
         return _Book(int(content["epoch"]), clients)

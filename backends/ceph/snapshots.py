@@ -27,15 +27,19 @@ class CephSnapshots:
         claim: Claim | None,
     ) -> Snapshot:
         layout = self.data.layout(volume)
-        layout.snapshots.create(volume, name, created, attachment)
+        layout.snapshots.create(volume, name, created, attachment, _epoch(claim))
         return next(one for one in layout.snapshots.all(volume).values() if one.name == name)
 
     def all(self, volume: Volume[Any]) -> Sequence[Snapshot]:
         return list(self.data.layout(volume).snapshots.all(volume).values())
 
-    def remove(self, volume: Volume[Any], name: str) -> None:
-        self.data.layout(volume).snapshots.remove(volume, name)
+    def remove(self, volume: Volume[Any], name: str, *, claim: Claim | None) -> None:
+        self.data.layout(volume).snapshots.remove(volume, name, _epoch(claim))
 
     def restore(self, volume: Volume[Any], name: str, *, claim: Claim | None) -> None:
         self.admit(volume, claim)
-        self.data.layout(volume).snapshots.restore(volume, name, claim.epoch if claim else 0)
+        self.data.layout(volume).snapshots.restore(volume, name, _epoch(claim))
+
+
+def _epoch(claim: Claim | None) -> int:
+    return claim.epoch if claim else 0

@@ -107,7 +107,7 @@ class MountingBackend(CatalogedBackend[P, O], Generic[P, O]):
     def snapshot_remove(self, volume: Volume[O], name: str, *, claim: Claim | None) -> None:
         self.check()
         with explained(f"remove snapshot {name} of volume {volume.name}"):
-            self._snapshots.remove(volume, name)
+            self._snapshots.remove(volume, name, claim=claim)
 
     def snapshot_restore(self, volume: Volume[O], name: str, *, claim: Claim | None) -> None:
         self.check()

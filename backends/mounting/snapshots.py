@@ -26,7 +26,7 @@ class VolumeSnapshots(Protocol):
     def all(self, volume: Volume[Any]) -> Sequence[Snapshot]:
         """As `snapshot_list` says."""
 
-    def remove(self, volume: Volume[Any], name: str) -> None:
+    def remove(self, volume: Volume[Any], name: str, *, claim: Claim | None) -> None:
         """As `snapshot_remove` says."""
 
     def restore(self, volume: Volume[Any], name: str, *, claim: Claim | None) -> None:

@@ -65,7 +65,7 @@ class DiskSnapshots:
         shown = [_shown(name, pin) for name, pin in found.items()]
         return sorted(shown, key=lambda one: (one.created, one.name))
 
-    def remove(self, volume: Volume[S3Options], name: str) -> None:
+    def remove(self, volume: Volume[S3Options], name: str, *, claim: Claim | None) -> None:
         """As `snapshot_remove` says. Whoever has the disk open collects what it held."""
         with suppress(NotFound):
             self.disks.heads.update(volume.uuid, pins.without(name))

@@ -94,7 +94,7 @@ class TreeSnapshots:
         found = [read for name in names if (read := _read(home / name)) is not None]
         return sorted(found, key=lambda one: (one.created, one.name))
 
-    def remove(self, volume: Volume[TreeOptions], name: str) -> None:
+    def remove(self, volume: Volume[TreeOptions], name: str, *, claim: Claim | None) -> None:
         """As `snapshot_remove` says."""
         self.removal.put_away(self.store.snapshots / volume.uuid / name, f"{volume.uuid}.snapshot")
         self.removal.reap()

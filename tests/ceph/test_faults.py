@@ -1,6 +1,8 @@
 """A cluster that is ill, away, full or configured wrongly: clear words in time, and recovery."""
 
+import contextlib
 import os
+import shutil
 import signal
 import threading
 import time
@@ -12,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from backends.base import Level, Spec
+from backends.base import Level, Spec, Volume
 from backends.ceph import CephBackend, bindings
 from backends.ceph.options import CephOptions, CephSettings, Layout
 from backends.errors import Damaged, InvalidOptions, KedgeError, Unavailable
 from backends.options import Size
 from tests.ceph.conftest import Node
-from tests.ceph.test_fencing import LAYOUTS, Writer, attach, make
+from tests.ceph.test_fencing import LAYOUTS, Writer, attach, make, writer
 from tests.lab.ceph import CAPABILITIES, Ceph
 
 pytestmark = pytest.mark.lab
@@ -46,33 +48,109 @@ def broken(settings: CephSettings, node: Node, **changes: Any) -> CephBackend:
     return node("wrong", replace(settings, **changes))
 
 
-def test_a_keyring_that_is_not_there(settings: CephSettings, node: Node) -> None:
-    backend = broken(settings, node, keyring=Path("/nowhere/kedge.keyring"))
-    assert "/nowhere/kedge.keyring cannot be read" in fails(lambda: backend.get("db"))
+def works(backend: CephBackend, layout: Layout = Layout.DISK) -> None:
+    """The same service, once what was wrong is mended."""
+    volume = make(backend, layout)
+    backend.detach(attach(backend, volume, 1))
+    backend.remove(volume)
+    assert [one for one in backend.findings() if one.level is Level.ERROR] == []
+
+
+def test_a_keyring_that_is_not_there(
+    settings: CephSettings, node: Node, keyring: Path, directory: Path
+) -> None:
+    absent = directory / "absent.keyring"
+    backend = broken(settings, node, keyring=absent)
+    assert f"{absent} cannot be read" in fails(lambda: backend.get("db"))
     (finding,) = backend.findings()
     assert finding.level is Level.ERROR
+    assert str(absent) in finding.detail
+    shutil.copy(keyring, absent)
+    works(backend)
 
 
 def test_a_key_that_the_cluster_does_not_know(
-    settings: CephSettings, node: Node, directory: Path
+    settings: CephSettings, node: Node, keyring: Path, directory: Path
 ) -> None:
     wrong = directory / "wrong.keyring"
     wrong.write_text("[client.kedge]\n\tkey = AQC0uwRraJ3rBxAAZXplo+DcjIVMlen4Dcv4ww==\n")
     backend = broken(settings, node, keyring=wrong)
     assert "check its keyring and capabilities" in fails(lambda: backend.get("db"))
+    shutil.copy(keyring, wrong)
+    works(backend)
 
 
 def test_a_client_without_a_capability(settings: CephSettings, node: Node, ceph: Ceph) -> None:
     allowed = {**CAPABILITIES, "mgr": "allow profile rbd"}
     backend = broken(settings, node, client="less", keyring=ceph.key("less", **allowed))
     assert "capabilities" in fails(lambda: make(backend, Layout.FILESYSTEM))
-    assert [one.level for one in backend.findings()][-1] is Level.ERROR
+    (finding,) = [one for one in backend.findings() if one.level is Level.ERROR]
+    assert "allow module volumes rw" in finding.advice
+    may(ceph, "less", **CAPABILITIES)
+    ceph.wait_for(lambda: _makes(backend), "the new capabilities count")
+    works(backend, Layout.FILESYSTEM)
 
 
-def test_a_pool_that_does_not_exist(settings: CephSettings, node: Node) -> None:
-    backend = broken(settings, node, pool="missing")
+def may(ceph: Ceph, client: str, **capabilities: str) -> None:
+    """Give a client exactly these capabilities."""
+    caps = [word for pair in capabilities.items() for word in pair]
+    ceph.mon("auth caps", entity=f"client.{client}", caps=caps)
+
+
+def _makes(backend: CephBackend) -> bool:
+    with contextlib.suppress(Unavailable):
+        backend.remove(make(backend, Layout.FILESYSTEM, name="first"))
+        return True
+    return False
+
+
+@LAYOUTS
+def test_a_client_that_may_not_blocklist_takes_nothing_over(
+    settings: CephSettings, node: Node, ceph: Ceph, layout: Layout
+) -> None:
+    """Without the fence there is no takeover; the doctor says so before it is needed."""
+    tame = {**CAPABILITIES, "mon": "allow r"}
+    one = node("one")
+    two = broken(
+        settings,
+        node,
+        client=f"tame-{layout.value}",
+        keyring=ceph.key(f"tame-{layout.value}", **tame),
+    )
+    volume = make(one, layout)
+    with writer(attach(one, volume, 1)) as log:
+        log.write("one 1")
+        (finding,) = [found for found in two.findings() if found.level is Level.ERROR]
+        assert (finding.subject, "profile rbd" in finding.advice) == ("fence", True)
+        assert "capabilities" in fails(lambda: attach(two, volume, 2))
+        assert list(two.attachments()) == []
+        log.write("still one")
+    may(ceph, f"tame-{layout.value}", **CAPABILITIES)
+    ceph.wait_for(lambda: _taken(two, volume), "the new capabilities count")
+    assert (two.context.mounts / "db/log").read_text() == "one 1\nstill one\n"
+
+
+def _taken(backend: CephBackend, volume: Volume[CephOptions]) -> bool:
+    with contextlib.suppress(Unavailable):
+        attach(backend, volume, 2)
+        return True
+    return False
+
+
+def test_a_pool_that_does_not_exist(settings: CephSettings, node: Node, ceph: Ceph) -> None:
+    allowed = {**CAPABILITIES, "osd": "profile rbd pool=missing"}
+    key = ceph.key("poolless", **allowed)
+    backend = broken(settings, node, pool="missing", client="poolless", keyring=key)
     assert "pool 'missing' does not exist" in fails(lambda: backend.get("db"))
     fails(backend.volumes)
+    assert "does not exist" in str([one for one in backend.findings() if one.level is Level.ERROR])
+    ceph.mon("osd pool create", pool="missing", pg_num=4)
+    ceph.mon("osd pool application enable", pool="missing", app="rbd")
+    try:
+        works(backend)
+    finally:
+        gone = {"pool2": "missing", "yes_i_really_really_mean_it": True}
+        ceph.mon("osd pool delete", pool="missing", **gone)
 
 
 def test_a_cephfs_that_does_not_exist(settings: CephSettings, node: Node) -> None:

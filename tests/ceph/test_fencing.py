@@ -76,8 +76,8 @@ class Attempt(threading.Thread):
         except OSError as error:
             self._error = error
 
-    def was_refused(self) -> bool:
-        self.join(30)
+    def was_refused(self, seconds: float = 30) -> bool:
+        self.join(seconds)
         return not self.is_alive() and self._error is not None
 
 

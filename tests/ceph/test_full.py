@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from backends.base import Level
-from backends.ceph.options import Layout
+from backends.base import Level, Volume
+from backends.ceph import CephBackend
+from backends.ceph.options import CephOptions, Layout
 from backends.errors import NoSpace
 from tests.ceph.conftest import Node
 from tests.ceph.test_fencing import attach, make
+from tests.ceph.test_snapshots import CREATED
 from tests.lab.ceph import Ceph
 
 pytestmark = pytest.mark.lab
@@ -71,12 +73,32 @@ def started(work: Callable[[], None]) -> threading.Thread:
     return thread
 
 
+def wasted(
+    backend: CephBackend, layout: Layout, name: str = "waste", *snapshots: str
+) -> Volume[CephOptions]:
+    """A volume with content and these snapshots of it."""
+    volume = make(backend, layout, name=name)
+    attachment = attach(backend, volume)
+    write(attachment.target / "f")
+    backend.detach(attachment)
+    for snapshot in snapshots:
+        backend.snapshot_create(volume, snapshot, created=CREATED, attachment=None, claim=None)
+    return volume
+
+
+def removed(backend: CephBackend, volume: Volume[CephOptions]) -> None:
+    """All of it, which is the way back from having no room."""
+    backend.remove(volume)
+    assert volume.name not in [one.name for one in backend.volumes()]
+
+
 def test_a_full_cluster_is_explained_and_survived(node: Node, room: Room) -> None:
     """The writer in a container waits, as on a disk that is away, and nothing is lost."""
     backend = node()
     volume = make(backend, Layout.DISK)
     attachment = attach(backend, volume)
     write(attachment.target / "before")
+    waste = wasted(backend, Layout.DISK, "waste", "one", "two")
     room.end()
 
     with pytest.raises(NoSpace, match="full or a quota is reached"):
@@ -88,6 +110,9 @@ def test_a_full_cluster_is_explained_and_survived(node: Node, room: Room) -> Non
     writer = started(lambda: write(attachment.target / "during"))
     writer.join(1.0)
     assert writer.is_alive(), "a write was confirmed that the cluster has no room for"
+    backend.snapshot_remove(waste, "one", claim=None)
+    assert [one.name for one in backend.snapshot_list(waste)] == ["two"]
+    removed(backend, waste)
     assert backend.usage(attachment).size
     assert [one.healthy for one in backend.attachments()] == [True]
 
@@ -102,14 +127,23 @@ def test_a_full_cluster_is_explained_and_survived(node: Node, room: Room) -> Non
 
 
 def test_no_subvolume_is_made_without_room(node: Node, ceph: Ceph) -> None:
-    """The manager says it in its own way."""
+    """The manager says it in its own way. What there is can be removed, unless it has snapshots:
+    for those the manager writes a file."""
     backend, room = node(), Room(ceph, "osd")
+    waste = wasted(backend, Layout.FILESYSTEM)
+    kept = wasted(backend, Layout.FILESYSTEM, "kept", "one")
     room.end()
     try:
         with pytest.raises(NoSpace, match="full or a quota is reached"):
             make(backend, Layout.FILESYSTEM)
+        removed(backend, waste)
+        with pytest.raises(NoSpace, match="full or a quota is reached"):
+            backend.snapshot_remove(kept, "one", claim=None)
+        with pytest.raises(NoSpace, match="full or a quota is reached"):
+            backend.remove(kept)
     finally:
         room.back()
+    removed(backend, kept)
     attachment = attach(backend, make(backend, Layout.FILESYSTEM))
     write(attachment.target / "after")
     ceph.wait_for(ceph.healthy, "HEALTH_OK after the test")

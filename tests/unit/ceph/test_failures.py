@@ -33,3 +33,5 @@ def test_every_number_has_a_meaning(number: int, kind: type[KedgeError]) -> None
 def test_the_mgr_hides_a_full_cluster_in_a_sentence() -> None:
     words = "exception in subvolume metadata: No space left on device"
     assert type(failure("make it", errno.EINVAL, words)) is NoSpace
+    words = "failed to remove snapshot metadata on snap=one reason=-28 error in write"
+    assert type(failure("remove it", errno.EAGAIN, words)) is NoSpace
