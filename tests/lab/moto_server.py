@@ -30,10 +30,14 @@ class OneAtATime:
             return list(self._app(environ, start_response))
 
 
+def app() -> OneAtATime:
+    """A store of its own."""
+    return OneAtATime(DomainDispatcherApplication(create_backend_app))
+
+
 def main(address: str, port: str) -> None:
     """Serve until killed."""
-    app = OneAtATime(DomainDispatcherApplication(create_backend_app))
-    run_simple(address, int(port), app, threaded=True)
+    run_simple(address, int(port), app(), threaded=True)
 
 
 if __name__ == "__main__":

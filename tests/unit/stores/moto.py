@@ -1,13 +1,15 @@
-"""An S3 server on loopback, in this process. It cannot prove atomicity, only the dialect."""
+"""An S3 server on loopback, in this process: it shows the dialect, one request at a time."""
 
 import itertools
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from moto.server import ThreadedMotoServer
+from werkzeug.serving import make_server
 
 from backends.stores.s3 import Endpoint, S3Store, connect
+from tests.lab.moto_server import app
 
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 _buckets = itertools.count(1)
@@ -15,19 +17,21 @@ _buckets = itertools.count(1)
 
 @contextmanager
 def moto_endpoint() -> Iterator[Endpoint]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
+    server = make_server("127.0.0.1", 0, app(), threaded=True)
+    thread = threading.Thread(target=server.serve_forever, name="moto", daemon=True)
+    thread.start()
     try:
-        host, port = server.get_host_and_port()
         yield Endpoint(
-            url=f"http://{host}:{port}",
+            url=f"http://127.0.0.1:{server.server_port}",
             region="us-east-1",
             access_key="test",
             secret_key="test",  # noqa: S106
             path_style=True,
         )
     finally:
-        server.stop()
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def fresh_store(endpoint: Endpoint, prefix: str = "some/prefix") -> S3Store:
