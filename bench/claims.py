@@ -9,7 +9,6 @@ named alternative is arithmetic: one lease per volume, each renewed as often as 
 """
 
 import argparse
-import json
 import logging
 import shutil
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 
 from backends.leases import Terms
 from backends.memory.world import World
+from bench import report
 from driver.keeper import Pace
 from tests.simulated import Node
 
@@ -146,23 +146,17 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def plot(rows: list[Row], path: Path) -> None:
+def plot(rows: list[Row], out: Path) -> None:
     """Requests per second over volumes, a line for each number of nodes."""
-    from matplotlib import pyplot  # part of the extra `bench`
-
-    figure, axes = pyplot.subplots(figsize=(8, 5))
-    for nodes in sorted({row.nodes for row in rows}):
-        of = [row for row in rows if row.nodes == nodes]
-        counts = [row.volumes for row in of]
-        axes.plot(counts, [row.total for row in of], marker="o", label=f"{nodes} nodes, all")
-        axes.plot(counts, [row.writes for row in of], ":", label=f"{nodes} nodes, writes")
-    alone = {row.volumes: row.lease_per_volume for row in rows}
-    axes.plot(list(alone), list(alone.values()), "k--", label="a lease per volume, writes")
-    axes.set(xscale="log", yscale="log", xlabel="volumes mounted", ylabel="requests per second")
-    axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    with report.plotted(out) as axes:
+        for nodes in sorted({row.nodes for row in rows}):
+            of = [row for row in rows if row.nodes == nodes]
+            counts = [row.volumes for row in of]
+            axes.plot(counts, [row.total for row in of], marker="o", label=f"{nodes} nodes, all")
+            axes.plot(counts, [row.writes for row in of], ":", label=f"{nodes} nodes, writes")
+        alone = {row.volumes: row.lease_per_volume for row in rows}
+        axes.plot(list(alone), list(alone.values()), "k--", label="a lease per volume, writes")
+        report.over_volumes(axes, "requests per second")
 
 
 def main() -> None:
@@ -182,10 +176,9 @@ def main() -> None:
     text = f"Requests per second to the store, simulated\n\n{table(rows)}\n"
     print(text)
     if asked.out:
-        asked.out.with_suffix(".txt").write_text(f"python -m bench.claims\n{text}")
         figures = [asdict(row) for row in rows]
-        asked.out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
-        plot(rows, asked.out.with_suffix(".png"))
+        report.keep(asked.out, "bench.claims", text, figures)
+        plot(rows, asked.out)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Run as root: python -m bench.latency [--volumes 1,100,10000] [--out bench/result
 """
 
 import argparse
-import json
 import shutil
 import statistics
 import subprocess
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bench import report
 from bench.machine import described
 from bench.service import Service, call, running
 from tests.lab.node import SocketNode
@@ -119,21 +119,15 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def plot(rows: list[Row], path: Path) -> None:
+def plot(rows: list[Row], out: Path) -> None:
     """Latency over the number of volumes, both on logarithmic scales."""
-    from matplotlib import pyplot  # part of the extra `bench`
-
-    figure, axes = pyplot.subplots(figsize=(8, 5))
     counts = [row.volumes for row in rows]
-    for name in list(asdict(rows[0]))[1:-1]:
-        style = ":" if "hand" in name else "--" if name.endswith("p99") else "-"
-        label = name.replace("_", " ")
-        axes.plot(counts, [getattr(row, name) for row in rows], style, marker="o", label=label)
-    axes.set(xscale="log", yscale="log", xlabel="volumes", ylabel="milliseconds")
-    axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    with report.plotted(out) as axes:
+        for name in list(asdict(rows[0]))[1:-1]:
+            style = ":" if "hand" in name else "--" if name.endswith("p99") else "-"
+            label = name.replace("_", " ")
+            axes.plot(counts, [getattr(row, name) for row in rows], style, marker="o", label=label)
+        report.over_volumes(axes, "milliseconds")
 
 
 def main() -> None:
@@ -150,10 +144,9 @@ def main() -> None:
     text = f"{machine}\n\n{table(rows)}"
     print(text)
     if asked.out:
-        asked.out.with_suffix(".txt").write_text(f"python -m bench.latency\n{text}\n")
         figures = {"machine": machine, "rows": [asdict(row) for row in rows]}
-        asked.out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
-        plot(rows, asked.out.with_suffix(".png"))
+        report.keep(asked.out, "bench.latency", text, figures)
+        plot(rows, asked.out)
 
 
 if __name__ == "__main__":

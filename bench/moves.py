@@ -9,7 +9,6 @@ kedge then waits for the node's lease (ttl 6 s), while Swarm gives a node up aft
 """
 
 import argparse
-import json
 import shutil
 import statistics
 import tempfile
@@ -19,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bench import report
 from bench.machine import described
 from tests.lab import images, rootfs
 from tests.lab.node import ManagedNode
@@ -132,18 +132,13 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def plot(rows: list[Row], path: Path) -> None:
+def plot(rows: list[Row], out: Path) -> None:
     """A bar for each."""
-    from matplotlib import pyplot  # part of the extra `bench`
-
-    figure, axes = pyplot.subplots(figsize=(7, 4))
     names = [f"{row.event}\n{row.storage}" for row in rows]
-    axes.bar(names, [row.p99 for row in rows], color="lightgrey", label="p99")
-    axes.bar(names, [row.p50 for row in rows], width=0.5, label="p50")
-    axes.set(ylabel="seconds until the first line elsewhere")
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    with report.plotted(out, width=7, height=4) as axes:
+        axes.bar(names, [row.p99 for row in rows], color="lightgrey", label="p99")
+        axes.bar(names, [row.p50 for row in rows], width=0.5, label="p50")
+        axes.set(ylabel="seconds until the first line elsewhere")
 
 
 def main() -> None:
@@ -165,10 +160,9 @@ def main() -> None:
     text = f"{machine}\n\n{table(rows)}\n"
     print(text)
     if asked.out:
-        asked.out.with_suffix(".txt").write_text(f"python -m bench.moves\n{text}")
         figures = {"machine": machine, "rows": [asdict(row) for row in rows]}
-        asked.out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
-        plot(rows, asked.out.with_suffix(".png"))
+        report.keep(asked.out, "bench.moves", text, figures)
+        plot(rows, asked.out)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from backends.base import Context
 from backends.ceph import CephBackend
 from backends.ceph.options import CephSettings, Layout
 from tests.lab.ceph import CAPABILITIES, Ceph
+from tests.lab.started import started
 
 Node = Callable[..., CephBackend]
 
@@ -19,12 +20,8 @@ Node = Callable[..., CephBackend]
 @pytest.fixture(scope="session")
 def ceph() -> Iterator[Ceph]:
     """A healthy cluster. Tests that break it mend it."""
-    cluster = Ceph()
-    try:
-        cluster.start()
+    with started(Ceph()) as cluster:
         yield cluster
-    finally:
-        cluster.close()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.lab import rootfs
-from tests.lab.node import ManagedNode, Node, SocketNode
+from tests.lab.node import Node, packaged
+from tests.lab.started import started
 
 NUMBERS = itertools.count(1)
 
@@ -24,21 +25,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return rootfs.build(tmp_path_factory.mktemp("plugin"))
 
 
-def _node(form: str, request: pytest.FixtureRequest) -> Node:
-    name = f"{form}-{next(NUMBERS)}"
-    if form == "socket":
-        return SocketNode(name)
-    return ManagedNode(name, request.getfixturevalue("built"))
-
-
 @pytest.fixture(scope="session", params=["managed", "socket"])
 def shared_node(request: pytest.FixtureRequest) -> Iterator[Node]:
-    node = _node(request.param, request)
-    try:
-        node.start()
+    name = f"{request.param}-{next(NUMBERS)}"
+    with started(packaged(request.param, name, lambda: request.getfixturevalue("built"))) as node:
         yield node
-    finally:
-        node.close()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from tests.lab import rootfs
 from tests.lab.images import PROJECT
 from tests.lab.namespace import Failed, run
 from tests.lab.node import ManagedNode
+from tests.lab.started import started
 
 BACKENDS = "ceph gluster s3"
 TOOLS = ("ceph-fuse", "rbd-fuse", "glusterfs", "gluster", "mkfs.xfs")
@@ -18,12 +19,9 @@ TOOLS = ("ceph-fuse", "rbd-fuse", "glusterfs", "gluster", "mkfs.xfs")
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManagedNode]:
-    node = ManagedNode("full", rootfs.build(tmp_path_factory.mktemp("plugin"), BACKENDS))
-    try:
-        node.start()
+    built = rootfs.build(tmp_path_factory.mktemp("plugin"), BACKENDS)
+    with started(ManagedNode("full", built)) as node:
         yield node
-    finally:
-        node.close()
 
 
 def test_every_backend_is_there_with_its_tools(full: ManagedNode) -> None:

@@ -12,6 +12,7 @@ from tests.lab.engine import CLIENT, Engine
 from tests.lab.images import PROJECT
 from tests.lab.namespace import Failed
 from tests.lab.node import ManagedNode, Node
+from tests.lab.started import started
 
 managed = pytest.mark.parametrize("shared_node", ["managed"], indirect=True)
 
@@ -88,13 +89,9 @@ def test_forced_removal_of_the_plugin_deletes_no_data(node: Node, volume: str) -
 @pytest.fixture
 def engine() -> Iterator[Engine]:
     """An engine without the driver, whose /var/lib is its own."""
-    made = Engine("demo")
-    try:
-        made.start()
+    with started(Engine("demo")) as made:
         made.box.run(["mount", "-t", "tmpfs", "tmpfs", "/var/lib"])
         yield made
-    finally:
-        made.close()
 
 
 def test_demo_twice_and_cleaned_up(engine: Engine, built: Path) -> None:

@@ -11,7 +11,8 @@ from tests.gluster.conftest import VOLUME
 from tests.lab import rootfs
 from tests.lab.gluster import Pool
 from tests.lab.namespace import Failed
-from tests.lab.node import ManagedNode, Node, SocketNode
+from tests.lab.node import Node, packaged
+from tests.lab.started import started
 
 __all__ = ["test_no_acknowledged_row_is_lost"]
 
@@ -35,18 +36,14 @@ def engine_node(
     request: pytest.FixtureRequest, pool: Pool, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Node]:
     """An engine with the driver on it, as plugin with Gluster's tools built in, or beside it."""
-    node: Node
-    if request.param == "socket":
-        node = SocketNode("gluster-socket")
-    else:
-        built = rootfs.build(tmp_path_factory.mktemp("plugin"), "gluster")
-        node = ManagedNode("gluster-managed", built)
+    node = packaged(
+        request.param,
+        f"gluster-{request.param}",
+        lambda: rootfs.build(tmp_path_factory.mktemp("plugin"), "gluster"),
+    )
     (node.data / "kedge.toml").write_text(profile(pool, f"engine-{request.param}"))
-    try:
-        node.start()
+    with started(node):
         yield node
-    finally:
-        node.close()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,11 @@ class Node(ABC):
 
     def close(self) -> None:
         self.engine.close()
+
+
+def packaged(form: str, name: str, built: Callable[[], Path]) -> Node:
+    """A node of this form (`managed` or `socket`); `built` gives what the plugin is made from."""
+    return SocketNode(name) if form == "socket" else ManagedNode(name, built())
 
 
 class ManagedNode(Node):

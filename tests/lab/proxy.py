@@ -17,7 +17,6 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from types import TracebackType
 
 _PIECE = 1 << 16
 _TICK = 0.02
@@ -46,12 +45,7 @@ class Proxy:
     def __enter__(self) -> Proxy:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def drop(self) -> None:

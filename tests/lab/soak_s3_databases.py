@@ -9,8 +9,6 @@ with KEDGE_DATABASES=both (`make soak`) each meets both, and outages last for mi
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,11 +17,12 @@ import pytest
 
 from backends.errors import Fenced
 from tests.lab.databases import Database, Ledger, MariaDB, PostgreSQL
-from tests.lab.object_store import Moto, ObjectStore
-from tests.lab.own_mounts import own_mounts
+from tests.lab.object_store import ObjectStore
 from tests.lab.proxy import Proxy
-from tests.lab.s3_nodes import BUCKET, Node, nodes
+from tests.lab.s3_fixtures import home, server
+from tests.lab.s3_nodes import Node, nodes
 
+__all__ = ["home", "server"]
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 BOTH = os.environ.get("KEDGE_DATABASES") == "both"
@@ -38,28 +37,6 @@ PAUSE = 20.0
 def meets(kind: type[Database]) -> pytest.MarkDecorator:
     """The database that a failure meets in `make test`."""
     return pytest.mark.parametrize("kind", [MariaDB, PostgreSQL] if BOTH else [kind])
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ObjectStore]:
-    made = Moto()
-    try:
-        made.start()
-        made.bucket(BUCKET)
-        with own_mounts():
-            yield made
-    finally:
-        made.close()
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """Where also the databases' users may go."""
-    place = Path(tempfile.mkdtemp(prefix="kedge-s3-", dir="/var/tmp"))
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture

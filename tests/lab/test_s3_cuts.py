@@ -8,9 +8,7 @@ no code with the disk (`backends.disk.dump`). `make soak` takes many more moment
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -22,37 +20,17 @@ import pytest
 from backends.disk.dump import dump
 from backends.stores.s3 import S3Store, connect
 from tests.lab.datapath import Fio
-from tests.lab.object_store import Moto, ObjectStore
-from tests.lab.own_mounts import own_mounts
+from tests.lab.object_store import ObjectStore
+from tests.lab.s3_fixtures import home, server
 from tests.lab.s3_nodes import BUCKET, Node, nodes
 
+__all__ = ["home", "server"]
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 CUTS = int(os.environ.get("KEDGE_CUTS", "12"))
 FILE_SYSTEMS = os.environ.get("KEDGE_CUTS_FS", "ext4").split(",")
 SIZES = {"ext4": ("128M", 128 << 20), "xfs": ("512M", 512 << 20)}
 CHECKS = {"ext4": ["e2fsck", "-fn"], "xfs": ["xfs_repair", "-n"]}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ObjectStore]:
-    made = Moto()
-    try:
-        made.start()
-        made.bucket(BUCKET)
-        with own_mounts():
-            yield made
-    finally:
-        made.close()
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    place = Path(tempfile.mkdtemp(prefix="kedge-s3-", dir="/var/tmp"))
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.mark.parametrize("fs", FILE_SYSTEMS)

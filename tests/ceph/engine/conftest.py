@@ -15,7 +15,8 @@ from backends.ceph.options import Layout
 from tests.engine.conftest import NUMBERS, node
 from tests.lab import rootfs
 from tests.lab.ceph import Ceph
-from tests.lab.node import ManagedNode, Node, SocketNode
+from tests.lab.node import Node, packaged
+from tests.lab.started import started
 
 __all__ = ["node"]
 
@@ -29,22 +30,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session", params=["managed", "socket"])
 def shared_node(request: pytest.FixtureRequest, ceph: Ceph, keyring: Path) -> Iterator[Node]:
     name = f"ceph-{request.param}-{next(NUMBERS)}"
-    made: Node
-    if request.param == "socket":
-        made = SocketNode(name)
-    else:
-        made = ManagedNode(name, request.getfixturevalue("built"))
+    made = packaged(request.param, name, lambda: request.getfixturevalue("built"))
     shutil.copy(keyring, made.data / "kedge.keyring")
     inside = made.data if request.param == "socket" else Path("/host/kedge")
     (made.data / "kedge.toml").write_text(
         f'default_backend = "ceph"\n[profiles.ceph]\nbackend = "ceph"\nfs = "{ceph.fs}"\n'
         f'keyring = "{inside}/kedge.keyring"\nmonitors = "{ceph.mon_host}"\n'
     )
-    try:
-        made.start()
+    with started(made):
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture(params=list(Layout), ids=lambda layout: layout.value)
