@@ -66,7 +66,7 @@ class World:
         def act() -> None:
             records, seen = self.client(number), None
             for step in range(6):
-                verb = self.chance.choice(["get", "get", "put", "put", "put"])
+                verb = self.chance.choice(["get", "get", "put", "put", "put", "sweep"])
                 if self.removals and seen and self.chance.random() < 0.3:
                     verb = "delete"
                 seen = self.call(records, verb, b"%d-%d" % (number, step), seen)
@@ -81,7 +81,10 @@ class World:
         call = Call(verb, self.order.now, expected=seen, value=value)
         self.calls.append(call)
         try:
-            if verb == "get":
+            if verb == "sweep":
+                records.sweep()
+                call.version = seen
+            elif verb == "get":
                 record = records.get(KEY)
                 call.value = record.value if record else None
                 call.version = record.version if record else None
@@ -109,6 +112,7 @@ class World:
         assert max(map(len, self.disk.tree().values())) <= 2, "something was left behind"
 
     def check(self) -> None:
+        self.calls = [call for call in self.calls if call.verb != "sweep"]
         puts = [call for call in self.calls if call.verb == "put"]
         gets = [call for call in self.calls if call.verb == "get" and call.outcome == "done"]
         written = {call.value: call for call in puts}
