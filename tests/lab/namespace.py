@@ -144,10 +144,17 @@ class Namespace:
                 continue
         return {pid: line for pid, line in found.items() if line}
 
+    def wake(self) -> None:
+        """An nsenter stops when what it has started is stopped, and goes on for itself only; as
+        long as it stands still, nobody takes note of a daemon's end, and the box never ends."""
+        for entry in self._entries:
+            entry.send_signal(signal.SIGCONT)
+
     def close(self) -> None:
         """End everything in the box. Repeating it is no error."""
         assert self._first.stdin is not None
         assert self._first.stdout is not None
+        self.wake()
         self._first.stdin.close()
         try:
             self._first.wait(10)

@@ -107,6 +107,7 @@ class Member:
     def thaw(self) -> None:
         """The machine goes on, as if no time had passed."""
         self._signal(signal.SIGCONT)
+        self.node.engine.box.wake()
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in self.processes():
