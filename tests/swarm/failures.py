@@ -18,7 +18,7 @@ CUT = 8.0
 FROZEN = 18.0
 """Three ttls."""
 PAUSED = 2.0
-"""Less than a lease has left at any time, and than Swarm needs to give a node up."""
+"""Less than a lease has left at any time. A Swarm under load may give the node up meanwhile."""
 
 Undo = Callable[[], None]
 Happens = Callable[[Swarm, Member, Callable[[], bool]], Undo]
@@ -26,12 +26,13 @@ Happens = Callable[[Swarm, Member, Callable[[], bool]], Undo]
 
 @dataclass(frozen=True)
 class Failure:
-    """`moves`: the database comes up elsewhere; else it goes on where it is. `planned`: the node
-    has been asked, so nothing may be lost on any storage."""
+    """`moves`: the database comes up elsewhere; else it goes on where it is, unless it `may_move`.
+    `planned`: the node has been asked, so nothing may be lost on any storage."""
 
     name: str
     happens: Happens
     moves: bool = True
+    may_move: bool = False
     planned: bool = False
 
     @property
@@ -119,5 +120,5 @@ def failures(storage: Storage, *, chaos: bool) -> list[Failure]:
     if storage.fencing == "store":
         found.append(Failure("frozen", frozen))
     if storage.fencing == "node":
-        found.append(Failure("paused", paused, moves=False))
+        found.append(Failure("paused", paused, moves=False, may_move=True))
     return found
