@@ -1,6 +1,6 @@
 """A server that dies during a write run, comes back, and is healed.
 
-In `make soak`: how long the pool takes to heal varies too much for a limit in `make test`.
+In `make soak`: how long the pool takes to heal depends on what else the machine does.
 """
 
 import pytest

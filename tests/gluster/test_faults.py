@@ -22,6 +22,8 @@ from tests.lab.gluster import Pool
 pytestmark = pytest.mark.lab
 
 PATIENCE = 3.0
+DEADLINE = 20.0
+"""What a call of Docker may take; each of these waits for the pool once or twice, PATIENCE each."""
 T = TypeVar("T")
 
 
@@ -67,7 +69,7 @@ def timed(act: Callable[[], object]) -> tuple[float, KedgeError | None]:
     return time.monotonic() - begun, None
 
 
-def eventually(act: Callable[[], T], *, seconds: float = 20) -> T:
+def eventually(act: Callable[[], T], *, seconds: float = 60) -> T:
     """What a call gives once the clients have found the pool again."""
     end = time.monotonic() + seconds
     while True:
@@ -110,7 +112,7 @@ def test_the_first_server_of_the_list_is_dead(open_node: Open, pool: Pool) -> No
     a = open_node("a")
     took, error = timed(lambda: a.get("db"))
     assert error is None
-    assert took < 15
+    assert took < DEADLINE
     attachment = attach(a, volume)
     (attachment.target / "f").write_text("written without it")
     a.detach(attachment)
@@ -125,17 +127,17 @@ def test_two_of_three_nodes_are_lost(open_node: Open, pool: Pool) -> None:
         writer.wait_for(10)
         pool.nodes[1].kill()
         pool.nodes[2].kill()
-        writer.wait_failed(seconds=15)
+        writer.wait_failed(seconds=60)
         acknowledged = writer.acknowledged()
     took, error = timed(lambda: a.get("db"))
     assert isinstance(error, Unavailable)
-    assert took < 3 * PATIENCE
+    assert took < DEADLINE
     took, error = timed(lambda: make(a))
     assert isinstance(error, Unavailable)
-    assert took < 3 * PATIENCE
+    assert took < DEADLINE
     took, error = timed(a.attachments)
     assert error is None
-    assert took < 1
+    assert took < PATIENCE
     assert [one.healthy for one in a.attachments()] == [True]
     for node in pool.nodes[1:]:
         node.start()
@@ -163,10 +165,10 @@ def test_every_brick_hangs(open_node: Open, pool: Pool, size: Size | None) -> No
         ):
             took, error = timed(verb)
             assert isinstance(error, Unavailable), error
-            assert took < 3 * PATIENCE
+            assert took < DEADLINE
         took, error = timed(a.attachments)
         assert error is None
-        assert took < 1
+        assert took < PATIENCE
         took, error = timed(lambda: a.cut_off(attachment))
         assert error is None
         assert took < 3

@@ -40,7 +40,7 @@ def test_after_the_cut_writes_fail_and_nothing_arrives(open_node: Open, size: Si
         begun = time.monotonic()
         a.cut_off(cut)
         took = time.monotonic() - begun
-        writer.wait_failed(seconds=1)
+        writer.wait_failed(seconds=5)
         acknowledged = writer.acknowledged()
     assert took < 2
     assert [one.healthy for one in a.attachments()] == [False]
@@ -103,7 +103,7 @@ def test_a_client_that_is_lost_sight_of_is_cut_off_too(open_node: Open, size: Si
         client.point.with_name(f"{volume.uuid}.pid").unlink()
         subprocess.run(["umount", "-l", str(client.point)], check=True)
         a.cut_off(cut)
-        writer.wait_failed(seconds=2)
+        writer.wait_failed(seconds=5)
     assert [one.healthy for one in a.attachments()] == [False]
 
 
