@@ -29,7 +29,7 @@ def crashes(place: KedgePlace, kills: int) -> dict[str, Figures]:
             for _ in range(kills if ready else min(kills, 3)):
                 await_spare(node)
                 if not ready:
-                    node.kill_server()
+                    node.kill_server()  # which takes the spare
                 began = time.monotonic()
                 node.kill_server()
                 time.sleep(1.1)

@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.lab.s3_nodes import Node
 
 _REQUEST = re.compile(rb'"(GET|PUT|HEAD|DELETE|POST) (\S+)')
+_LOADING = 2.0
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -110,12 +111,13 @@ class Writer:
 
 
 def await_spare(node: Node, seconds: float = 60.0) -> None:
-    """Until a second server stands ready."""
+    """Until a second server stands ready: started, and with time to load what it needs."""
     until = time.monotonic() + seconds
     while not ((held := node.path.held()) and held.next):
         if time.monotonic() > until:
             raise TimeoutError(f"no spare server after {seconds} s: {node.words()}")
         time.sleep(0.02)
+    time.sleep(_LOADING)
 
 
 def percentile(values: Sequence[float], which: int) -> float:
