@@ -87,7 +87,10 @@ def ratio(by_place: Mapping[str, list[float]], label: str, other: str) -> float:
 
 def table(found: Mapping[str, Any]) -> str:
     """For people."""
-    lines = [", ".join(f"{key} {value}" for key, value in found["machine"].items()), ""]
+    lines = []
+    for part, machine in found["machine"].items():
+        lines.append(f"{part}: {', '.join(f'{key} {value}' for key, value in machine.items())}")
+    lines.append("")
     for job, by_place in found.get("jobs", {}).items():
         lines.append(job)
         for label, values in by_place.items():
@@ -139,7 +142,13 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
             found["idle"] = s3_events.idle(made, asked.idle)
     machine["rounds"], machine["seconds"] = asked.rounds, asked.seconds
     machine["store"] = "moto" if asked.moto else "radosgw, one OSD, same machine"
-    return {"machine": machine, **found}
+    return {"machine": dict.fromkeys(found, machine), **found}
+
+
+def beside(earlier: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Parts that were measured now, and those of before."""
+    machine = {**earlier["machine"], **found["machine"]}
+    return {**earlier, **found, "machine": machine}
 
 
 def main() -> None:
@@ -157,7 +166,7 @@ def main() -> None:
     asked = parser.parse_args()
     found = measure(asked)
     if asked.out is not None and asked.out.with_suffix(".json").exists():
-        found = json.loads(asked.out.with_suffix(".json").read_text()) | found
+        found = beside(json.loads(asked.out.with_suffix(".json").read_text()), found)
     text = f"python -m bench.s3\n{table(found)}"
     print(text)
     if asked.out is not None:
