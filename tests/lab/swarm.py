@@ -188,6 +188,15 @@ class Swarm:
                 return next(member for member in self.members if member.name == node)
         return None
 
+    def failed(self, service: str, member: Member) -> set[str]:
+        """Tasks of the service whose container ended by itself on this member."""
+        found = self.manager.docker(
+            *("service", "ps", "--no-trunc", "--filter", f"node={member.name}"),
+            *("--format", "{{.ID}} {{.CurrentState}}", service),
+        )
+        states = [line.split()[:2] for line in found.splitlines()]
+        return {task for task, state in states if state == "Failed"}
+
     def wait(self, true: Callable[[], bool], what: str, *, seconds: float = 60) -> float:
         """Seconds until `true()`; TimeoutError with what Swarm says otherwise."""
         start = time.monotonic()
