@@ -96,16 +96,6 @@ def waiting(number: int) -> int | None:
             return None
 
 
-def request_timeout() -> int:
-    """Seconds after which the kernel cuts off every connection that leaves a request unanswered,
-    if the administrator wants that; 0: never. A store that is away for longer is then an error."""
-    found = 0
-    for name in ("default_request_timeout", "max_request_timeout"):
-        with contextlib.suppress(OSError, ValueError):
-            found = found or int(Path("/proc/sys/fs/fuse", name).read_text())
-    return found
-
-
 @contextlib.contextmanager
 def _control() -> Iterator[Path]:
     """The kernel's list of connections; mounted for the block where nobody has."""

@@ -66,11 +66,6 @@ def make_read_only(target: Path, options: Iterable[str]) -> None:
     _mount(None, target, None, MS_BIND | MS_REMOUNT | MS_RDONLY | kept, "")
 
 
-def make_private(target: Path) -> None:
-    """Mounts made below `target` no longer appear in other mount namespaces."""
-    _mount(None, target, None, MS_PRIVATE, "")
-
-
 def make_shared(target: Path) -> None:
     """Mounts made below `target` appear in the namespaces that are copied from this one."""
     _mount(None, target, None, MS_SHARED, "")

@@ -28,7 +28,6 @@ _LEAD = _PAGE - wire.REQUEST_HEAD
 """Unused bytes before a request, so that the data of a WRITE begin on a page."""
 _STRIDE = _PAGE + wire.MAX_WRITE
 _POPULATE_WRITE = 23
-_REMOVE = 9
 
 
 def make(slots: int = SLOTS, *, connection: int = 0) -> int:
@@ -75,11 +74,6 @@ class Ring:
             if request.length:
                 found.append((request.unique, number))
         return [number for _, number in sorted(found)]
-
-    def release_memory(self, number: int) -> None:
-        """Give the memory of a free slot back; the next `slot` call brings it back."""
-        start = _PAGE + number * _STRIDE
-        self._map.madvise(_REMOVE, start, _STRIDE)
 
     @property
     def negotiated(self) -> wire.Negotiated | None:
