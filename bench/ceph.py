@@ -10,7 +10,7 @@ The ratio is the median of the ratios of single rounds. Then, at the seam (so wi
 any lease): the time to attach, to move (detach here, attach there), and to take over from a node
 that still writes.
 Run as root: python -m bench.ceph [--rounds 4] [--seconds 3] [--sysbench 1] [--out FILE]
-FILE.txt and FILE.json get the results, FILE.png the plot.
+FILE.txt and FILE.json get the results after every round, FILE.png the plot.
 """
 
 import argparse
@@ -148,32 +148,33 @@ def _run(*argv: str, **environment: str) -> str:
     return done.stdout
 
 
-def data_path(lab: Lab, rounds: int, seconds: int, sysbench: int) -> Found:
-    """job -> place -> what each round gave."""
-    found: Found = {name: {} for name in JOBS}
+def data_path(lab: Lab, found: Found, rounds: int, seconds: int, sysbench: int) -> Iterator[int]:
+    """Add job -> place -> what each round gave to `found`; yields after each round its number."""
     with places(lab) as where:
-        for _ in range(rounds):
+        for number in range(1, rounds + 1):
             for name, options in JOBS.items():
                 for label, place in where.items():
                     value = fio(place, [*options, *SHORT.get(name, [])], seconds)
-                    found[name].setdefault(label, []).append(value)
-        for _ in range(sysbench):
-            for label, place in where.items():
+                    _add(found, name, label, value)
+            for label, place in where.items() if number <= sysbench else ():
                 if label != CACHED:
                     value = transactions_per_second(place, 2 * seconds)
-                    by_place = found.setdefault("sysbench oltp_write_only tps", {})
-                    by_place.setdefault(label, []).append(value)
-    return found
+                    _add(found, "sysbench oltp_write_only tps", label, value)
+            yield number
+
+
+def _add(found: Found, job: str, place: str, value: float) -> None:
+    found.setdefault(job, {}).setdefault(place, []).append(value)
 
 
 def moves(lab: Lab, rounds: int) -> Found:
     """Milliseconds, per layout."""
     names = ("attach, ms", "move, ms", "take over, ms")
-    found: Found = {name: {} for name in names}
+    found: Found = {}
     for layout in Layout:
         for _ in range(rounds):
             for name, value in zip(names, _moved(lab, layout), strict=True):
-                found[name].setdefault(f"kedge {layout.value}", []).append(value)
+                _add(found, name, f"kedge {layout.value}", value)
     return found
 
 
@@ -259,15 +260,16 @@ def main() -> None:
     asked = parser.parse_args()
     machine = described()
     with lab() as made_lab:
-        found = data_path(made_lab, asked.rounds, asked.seconds, asked.sysbench)
-        found |= moves(made_lab, asked.rounds)
-    head = ", ".join(f"{key} {value}" for key, value in machine.items())
-    text = f"{head}\n{asked.rounds} rounds of {asked.seconds} s\n\n{table(found)}\n"
-    print(text)
-    if asked.out is not None:
-        asked.out.with_suffix(".txt").write_text(text)
-        asked.out.with_suffix(".json").write_text(json.dumps({"machine": machine, "found": found}))
-        plot(found, asked.out.with_suffix(".png"))
+        found = moves(made_lab, asked.rounds)
+        for number in data_path(made_lab, found, asked.rounds, asked.seconds, asked.sysbench):
+            head = ", ".join(f"{key} {value}" for key, value in machine.items())
+            text = f"{head}\n{number} rounds of {asked.seconds} s\n\n{table(found)}\n"
+            print(text, flush=True)
+            if asked.out is not None:
+                asked.out.with_suffix(".txt").write_text(text)
+                result = json.dumps({"machine": machine, "found": found})
+                asked.out.with_suffix(".json").write_text(result)
+                plot(found, asked.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":
