@@ -47,6 +47,7 @@ soak: venv ## the tests that grow with time, for as long as a night (root)
 	KEDGE_DATABASES=both KEDGE_OUTAGE=240 $(PY) -m pytest -s --timeout 900 tests/lab/soak_s3_databases.py
 	$(PY) -m pytest tests/lab/soak_s3_snapshots.py tests/contract/soak_s3.py
 	KEDGE_CUTS=300 KEDGE_CUTS_FS=ext4,xfs $(PY) -m pytest -s --timeout 3600 tests/lab/test_s3_cuts.py
+	KEDGE_CUTS=40 $(PY) -m pytest -s tests/lab/soak_s3_cuts.py
 	$(PY) -m pytest tests/engine/soak_containers.py tests/engine/soak_backends.py \
 	    tests/engine/soak_s3.py
 	KEDGE_SIM_SEEDS=20000 KEDGE_SIM_FIRST=$${KEDGE_SIM_FIRST:-$$RANDOM} \

@@ -221,13 +221,20 @@ class S3Backend(MountingBackend[S3Settings, S3Options]):
             except KedgeError as error:
                 detail = f"its server does not answer: {error.message}"
                 found.append(Finding(Level.ERROR, f"volume {volume.name}", detail, "see its log"))
-        for volume in self._catalog.volumes():
-            kept = self.orphans(volume)
-            if kept:
+        return [*found, *(one for v in self._catalog.volumes() for one in self._kept(v))]
+
+    def _kept(self, volume: Volume[S3Options]) -> Iterator[Finding]:
+        """What this node could not send of a volume."""
+        subject = f"volume {volume.name}"
+        try:
+            if kept := self.orphans(volume):
                 detail = f"{len(kept)} orphans of it are kept here"
                 advice = f"kedge orphans {volume.name}; export what you need of them"
-                found.append(Finding(Level.WARNING, f"volume {volume.name}", detail, advice))
-        return found
+                yield Finding(Level.WARNING, subject, detail, advice)
+        except KedgeError as error:
+            place = self._disks.directory(volume.uuid)
+            detail = f"what this node keeps of it in {place} cannot be told: {error.message}"
+            yield Finding(Level.ERROR, subject, detail, "keep a copy of that directory")
 
     def check(self) -> None:
         """The first time: is the store one that can be trusted with several nodes?"""
