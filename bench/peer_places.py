@@ -49,7 +49,7 @@ class Peer(Place):
         self.prepare()
         with (self._lab.home / f"{self.name}.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [*self.command()], stdout=log, stderr=log, env={**os.environ, **self.environment()}
+                [*self.command()], stdout=log, stderr=log, env={**_clean(), **self.environment()}
             )
         until = time.monotonic() + _SECONDS
         while not self._point.is_mount():
@@ -172,6 +172,11 @@ class JuiceFs(Peer):
         with suppress(AttributeError):
             self._redis.kill()
             self._redis.wait(_SECONDS)
+
+
+def _clean() -> dict[str, str]:
+    """Our environment without what is meant for other programs' ways to other stores."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
 
 
 def installed(lab: Lab) -> dict[str, Peer]:
