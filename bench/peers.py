@@ -3,7 +3,8 @@ what fsync confirmed outlives the node (which is known from experiments of its o
 
     python -m bench.peers [--rounds 1] [--seconds 3] [--out FILE]      (root; a radosgw of its own)
 
-Not run through yet: there are no results of it. Needs Debian's rclone, s3fs, s3backer and redis-server; JuiceFS is measured if it is on the PATH.
+Not run through yet: there are no results of it.
+Needs Debian's rclone, s3fs, s3backer and redis-server; JuiceFS is measured if it is on the PATH.
 """
 
 import argparse
