@@ -22,6 +22,7 @@ pytestmark = pytest.mark.lab
 
 KILLS = int(os.environ.get("KEDGE_KILLS", "6"))
 SIZE = os.environ.get("KEDGE_KILL_SIZE", "60M")
+DISK = os.environ.get("KEDGE_KILL_DISK", "256M")
 BOUND = 10.0
 """Seconds; a machine that also plays the store is slow, and this is about errors."""
 
@@ -62,7 +63,7 @@ def kill(path: DataPath) -> float:
 
 def test_server_of_a_disk_in_a_bucket_killed_under_load(endpoint: Endpoint, tmp_path: Path) -> None:
     node = backend(endpoint, tmp_path)
-    options = parse(S3Options, {"size": "256M", "log": "256M", "cache": "64M"}, subject="db")
+    options = parse(S3Options, {"size": DISK, "log": "256M", "cache": "64M"}, subject="db")
     volume = node.create(Spec("db", options, str(uuid.uuid4()), "2026-02-03T04:05:06Z"))
     attached = node.attach(volume, tmp_path / "mounts" / "db", claim=None)
     path = DataPath(tmp_path / "state" / "paths" / volume.uuid, "db")
