@@ -33,7 +33,8 @@ def test_every_backend_is_there_with_its_tools(full: ManagedNode) -> None:
     )
     full.disable()
     full.enable()
-    inside = ["nsenter", "-t", str(full.init_pid()), "-m", "-n", "--"]
+    # in its process namespace, too: without a /proc/self of its own `gluster` ends with SIGSEGV
+    inside = ["nsenter", "-t", str(full.init_pid()), "-m", "-n", "-p", "--"]
     for tool in TOOLS:
         assert run([*inside, tool, "-V" if tool == "mkfs.xfs" else "--version"])
     with pytest.raises(Failed) as found:
