@@ -227,8 +227,13 @@ class Swarm:
 
     def workers_ready(self) -> bool:
         """Whether every member is known to be there."""
+        return not self.lost()
+
+    def lost(self) -> list[Member]:
+        """The members that the manager does not see."""
         listed = self.manager.docker("node", "ls", "--format", "{{.Hostname}} {{.Status}}")
-        return listed.count(" Ready") == len(self.members)
+        ready = {name for name, status in map(str.split, listed.splitlines()) if status == "Ready"}
+        return [member for member in self.members if member.name not in ready]
 
     def clear(self) -> None:
         """Remove every service and volume, and wait until no node holds anything."""
