@@ -209,6 +209,12 @@ class Snapshots(Protocol):
     Invalid when the other options do not fit it (another layout or file system, a smaller size).
     It depends on its source no longer than the call: either can be removed without the other."""
 
+    def abandon(self, name: str, uuid: str) -> None:
+        """Undo a `create` of this name and uuid that was begun and will not be finished. A volume
+        that is whole, or was removed, or another one of that name: nothing is done, whatever the
+        trash or another name has of it by now. Can be repeated, also after a crash in it. Conflict
+        when somebody else works on it."""
+
     def snapshot_create(
         self,
         volume: Volume[Any],

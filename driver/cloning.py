@@ -9,11 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from backends.base import Spec
 from backends.errors import Busy, InvalidOptions, KedgeError, NotFound, Unavailable
-from backends.options import parse, to_strings
+from backends.options import to_strings
 from backends.progress import part
-from backends.snapshots import Source
+from backends.snapshots import Snapshots, Source
 from driver.complaints import Complaints
 from driver.passing import Note, Notes
 
@@ -65,19 +64,18 @@ class Cloning:
             return
         passing = f"clone-{uuid[-8:]}"
         filled["from"] = str(Source(source.volume, passing))
-        created = self.volumes.moment().strftime("%Y-%m-%dT%H:%M:%SZ")
-        note = Note(known.profile, source.volume, passing, name, uuid, created, filled)
+        note = Note(known.profile, source.volume, passing, name, uuid)
         self._notes.write(note)
-        yield from self._taken(note)
+        yield from self._taken(note, filled)
 
-    def _taken(self, note: Note) -> Iterator[dict[str, str]]:
+    def _taken(self, note: Note, filled: dict[str, str]) -> Iterator[dict[str, str]]:
         """The options of the clone, while its snapshot is there. Where the storage went away, the
         clone may be half made, and the note stays."""
         try:
             with part(0, 2):
                 self.volumes.snapshots.take(note.source, note.snapshot)
             with part(1, 2):
-                yield note.options
+                yield filled
         except Unavailable:
             raise
         except KedgeError:
@@ -121,16 +119,11 @@ class Cloning:
                     self._take_back(note)
 
     def _take_back(self, note: Note) -> None:
-        """First the snapshot: without it the storage undoes what was begun, in its own order."""
+        """Nothing is ever made here: the clone may be complete, and removed since."""
+        backend = self.volumes.backends.get(note.profile)
+        if isinstance(backend, Snapshots):
+            backend.abandon(note.name, note.uuid)
         self._drop(note)
-        if (backend := self.volumes.backends.get(note.profile)) is not None:
-            try:
-                options = parse(backend.Options, note.options, subject=f"volume {note.name}")
-                backend.create(Spec(note.name, options, note.uuid, note.created))
-            except Unavailable:
-                raise
-            except KedgeError as error:
-                log.info("volume %s, a clone that was cut off, is undone: %s", note.name, error)
         self._notes.forget(note)
 
     def _drop(self, note: Note) -> None:

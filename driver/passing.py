@@ -7,7 +7,9 @@ begun of the clone is undone by the storage itself, unless it is complete.
 
 import json
 import logging
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from backends.errors import HostError
@@ -18,16 +20,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Note:
-    """`snapshot` of the volume `source` is taken for the clone `name` with this uuid; `options`
-    are those of the clone, as it was begun."""
+    """`snapshot` of the volume `source` is taken for the clone `name` with this uuid."""
 
     profile: str
     source: str
     snapshot: str
     name: str
     uuid: str
-    created: str
-    options: dict[str, str]
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """An error of the disk as one of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise HostError(f"{error}; make the state directory writable") from error
 
 
 class Notes:
@@ -38,18 +46,18 @@ class Notes:
 
     def write(self, note: Note) -> None:
         """HostError when the disk refuses: then nothing may be taken."""
-        try:
+        with reported():
             state_file.write(self._path(note), asdict(note))
-        except OSError as error:
-            raise HostError(f"{error}; make the state directory writable") from error
 
     def forget(self, note: Note) -> None:
-        """Its snapshot is gone."""
-        self._path(note).unlink(missing_ok=True)
+        """Its snapshot is gone. HostError when the disk refuses."""
+        with reported():
+            self._path(note).unlink(missing_ok=True)
 
     def left(self) -> list[Note]:
-        """All of them, as far as they can be read."""
-        paths = sorted(self._home.glob("*.json")) if self._home.is_dir() else []
+        """All of them, as far as they can be read. HostError when the disk refuses."""
+        with reported():
+            paths = sorted(self._home.glob("*.json")) if self._home.is_dir() else []
         found = [_read(path) for path in paths]
         return [note for note in found if note is not None]
 
@@ -59,8 +67,8 @@ class Notes:
 
 def _read(path: Path) -> Note | None:
     try:
-        note = Note(**json.loads(path.read_text()))
-        return replace(note, options={str(k): str(v) for k, v in note.options.items()})
+        read = json.loads(path.read_text())
+        return Note(**{field: str(value) for field, value in read.items()})
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, AttributeError) as error:

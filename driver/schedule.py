@@ -31,7 +31,12 @@ class Scheduler:
         """One round over all volumes that are attached here; first, what clones left is tidied."""
         if not self._volumes.ready.is_set():
             return
-        self._volumes.cloning.tidy()
+        subject = "tidying up after clones"
+        try:
+            self._volumes.cloning.tidy()
+            self._complaints.well(subject)
+        except KedgeError as error:
+            self._complaints.trouble(subject, error)
         for name, promise in self._volumes.ledger.promises().items():
             known = self._volumes.inventory.find(name)
             if promise.entry.state is not State.ATTACHED or known is None:

@@ -37,6 +37,11 @@ class CatalogedBackend(Backend[P, O], Generic[P, O]):
         with explained(f"create volume {spec.name}"):
             return self._catalog.create(spec)
 
+    def abandon(self, name: str, uuid: str) -> None:
+        """As Snapshots.abandon says."""
+        with explained(f"undo the creation of volume {name}"):
+            self._catalog.abandon(name, uuid)
+
     def remove(self, volume: Volume[O]) -> Removed:
         with explained(f"remove volume {volume.name}"):
             return self._catalog.remove(volume)

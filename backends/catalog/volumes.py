@@ -103,6 +103,16 @@ class Catalog(Generic[O]):
 
         return _repeated(volume.name, attempt)
 
+    def abandon(self, name: str, uuid: str) -> None:
+        """As Snapshots.abandon says: only a record that still says `creating` is undone."""
+        entry = self._volumes.find(name)
+        if entry is None or entry.volume.uuid != uuid:
+            return
+        if entry.state is State.CREATING:
+            self._undo(entry)
+        elif entry.state is State.REMOVING:
+            self._shelves.finish_removal(entry)
+
     def trashed(self) -> list[Trashed]:
         """As Trash.trashed says."""
         return self._trash.listed()

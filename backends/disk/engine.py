@@ -258,6 +258,7 @@ class Disk:
         with self._lock:
             self._broken = self._broken or error
             self._changed.notify_all()
+            self._synced.notify_all()
 
     def _append(self, kind: Kind, offset: int, data: bytes | memoryview | int, unique: int) -> None:
         length = data if isinstance(data, int) else len(data)
@@ -311,6 +312,8 @@ class Disk:
                     self._lock.acquire()
                     self._syncing = False
                     self._synced.notify_all()
+                    if self._broken:
+                        self._changed.notify_all()
                 log.end_sync(work)
 
     def wait(self, seconds: float) -> None:

@@ -226,10 +226,11 @@ class LocalLog:
             raise
         self._spare.append(name)
 
-    def recover(self, upto: int = 0) -> list[Entry]:
+    def recover(self, upto: int = 0, *, for_good: bool = True) -> list[Entry]:
         """Find the entries again, after a crash; those up to `upto` are in the store and may be
         missing: their segment may have been on its way to be used again. Damaged when what had
-        been synced is broken."""
+        been synced is broken. `for_good`: what lies behind the last one never happened, and is
+        made unreadable."""
         found: list[Entry] = []
         cut_off: list[str] = []
         for name in filter(_SPARE.fullmatch, self._files.names()):
@@ -258,7 +259,7 @@ class LocalLog:
         for name in cut_off:
             self._files.remove(name)
         self.seq = self.synced = last
-        self._close_last()
+        self._close_last(for_good)
         self._files.sync([_name(one.number) for one in self._segments], directory=True)
         return found
 
@@ -282,11 +283,17 @@ class LocalLog:
             for number, head in self._heads()
         )
 
-    def _close_last(self) -> None:
+    def _close_last(self, for_good: bool) -> None:
         """Go on in a new segment: behind the end of this one may lie whole entries of a future
-        that did not happen, and the next ones could lead right up to them."""
-        if self._segments:
-            self._segments[-1].end = self.binding.segment
+        that did not happen, and the next ones could lead right up to them. So could a torn one
+        between them, once its number is in the store: then nobody looks at its data any more."""
+        if not self._segments:
+            return
+        last = self._segments[-1]
+        room = min(self.binding.segment - last.end, logformat.overhead(0))
+        if for_good and room > 0:
+            self._files.write(last.name, last.end, [bytes(room)])
+        last.end = self.binding.segment
 
     def _heads(self) -> list[tuple[int, SegmentHead]]:
         heads = []

@@ -107,7 +107,7 @@ def branch(
         view = peek(store, head, coder, wait, until=-1)
     log = LocalLog(Unchanged(files), binding, 1)
     over, upto = Overlay(), sent[0] if sent and whole else 0
-    for entry in log.recover(upto):
+    for entry in log.recover(upto, for_good=False):
         if entry.seq > upto:
             over.take(entry)
     return Branch(log, over, view, whole)

@@ -108,6 +108,10 @@ class MemoryBackend(CatalogedBackend[MemorySettings, MemoryOptions]):
         self._starts("create")
         return super().create(spec)
 
+    def abandon(self, name: str, uuid: str) -> None:
+        self._starts("abandon")
+        super().abandon(name, uuid)
+
     def remove(self, volume: Volume[MemoryOptions]) -> Removed:
         self._starts("remove")
         return super().remove(volume)

@@ -99,9 +99,13 @@ class Inspection:
             path.name.removeprefix(orphan_name("")): path
             for path in directory.glob(orphan_name("*"))
         }
-        if name := self._passed_by(uuid, directory / "log"):
-            found[name] = directory / "log"
-        return found
+        try:
+            name = self._passed_by(uuid, directory / "log")
+        except (Damaged, Unavailable):
+            if not found:
+                raise
+            return found  # those that have a place of their own are none the worse for it
+        return {**found, name: directory / "log"} if name else found
 
     def _passed_by(self, uuid: str, log: Path) -> str:
         """The name that this node's local log will get when the disk is opened here next, because

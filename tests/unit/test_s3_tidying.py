@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from backends.base import Context
 from backends.disk.head import Heads
 from backends.disk.remote import Bucket
-from backends.errors import NotFound
+from backends.errors import Busy, HostError, NotFound
 from backends.records.store import StoreRecords
 from backends.s3.disks import Disks
 from backends.s3.tidying import EVERY, Tidying
@@ -41,3 +43,26 @@ def test_only_what_was_deleted_goes(tmp_path: Path) -> None:
     left = {path.name for path in (tmp_path / "state/disks").iterdir()}
     assert left == {"listed", "of-another-bucket"}
     assert list((tmp_path / "state/locks").iterdir()) == []
+
+
+def test_one_that_is_in_work_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = Heads(StoreRecords(MemoryStore()))
+    context = Context("s3", "node", tmp_path / "mounts", tmp_path / "state")
+    disks = Disks(Bucket("b"), MemoryStore(), heads, context, lambda name: None)  # type: ignore[arg-type,return-value]
+    for name in ("a", "b", "c"):
+        (disks.directory(name) / "log").mkdir(parents=True)
+        heads.create(name, 4096)
+        heads.delete(name)
+    drop = Disks.drop
+
+    def refuses(self: Disks, uuid: str) -> bool:
+        if uuid == "c":
+            return drop(self, uuid)
+        raise Busy("being deleted") if uuid == "a" else HostError("disk on fire")
+
+    monkeypatch.setattr(Disks, "drop", refuses)
+    with pytest.raises(HostError, match="on fire"):
+        Tidying(disks).round([])
+    assert {path.name for path in (tmp_path / "state/disks").iterdir()} == {"a", "b"}

@@ -1,12 +1,14 @@
 """Snapshots, clones and schedules of the service, on simulated nodes."""
 
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backends.base import Trashed
 from backends.errors import (
     Claimed,
     Exists,
@@ -18,6 +20,7 @@ from backends.errors import (
     NotSupported,
     Unavailable,
 )
+from backends.memory import MemoryBackend
 from backends.progress import heard_by
 from driver.schedule import Scheduler
 from tests.simulated import Node
@@ -233,6 +236,7 @@ def test_storage_that_was_away_is_tidied_when_it_is_back(node: Node) -> None:
     node.world.fail("create", Unavailable("away"))
     with pytest.raises(Unavailable):
         node.volumes.create("copy", {"from": "db"})
+    node.world.fail("abandon", Unavailable("away"))
     Scheduler(node.volumes).round()
     assert len(left(node)) == 1
     node.world.heal()
@@ -240,6 +244,28 @@ def test_storage_that_was_away_is_tidied_when_it_is_back(node: Node) -> None:
     assert (names(node), left(node)) == ([], [])
     with pytest.raises(NotFound):
         node.volumes.get("copy")
+
+
+@pytest.mark.parametrize("fate", ["trash", "keep", "delete"])
+def test_a_note_that_outlived_its_clone_brings_it_back_never(node: Node, fate: str) -> None:
+    node.world.fail("snapshot_remove", Unavailable("away"))
+    node.volumes.create("copy", {"from": "db", "on_remove": fate})
+    assert len(left(node)) == 1
+    node.volumes.remove("copy")
+    files, trashed = dict(node.world.files), trash(node)
+    node.world.heal()
+    Scheduler(node.volumes).round()
+    node.round()
+    assert (names(node), left(node)) == ([], [])
+    assert [view.name for view in node.volumes.list()] == ["db"]
+    assert (node.world.files, trash(node)) == (files, trashed)
+
+
+def trash(node: Node) -> Sequence[Trashed]:
+    """Of the one profile."""
+    (backend,) = node.backends.values()
+    assert isinstance(backend, MemoryBackend)
+    return backend.trashed()
 
 
 class Death(BaseException):

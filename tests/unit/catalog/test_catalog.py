@@ -205,6 +205,24 @@ def test_a_creation_without_answer_is_finished_by_the_next(
     assert catalog.create(spec("db", uuid="u-2")).uuid == "u-1"
 
 
+def test_only_a_creation_that_was_not_finished_is_abandoned(
+    catalog: Catalog[VolumeOptions], shelf: Shelf
+) -> None:
+    catalog.create(spec("whole", uuid="u-1"))
+    shelf.failure = Unavailable("away")
+    with pytest.raises(Unavailable):
+        catalog.create(spec("begun", uuid="u-2"))
+    shelf.failure = None
+    shelf.there.add("u-2")
+    for name, uuid in (("whole", "u-1"), ("begun", "u-1"), ("nothing", "u-3")):
+        catalog.abandon(name, uuid)
+    assert shelf.there == {"u-1", "u-2"}
+    for _ in range(2):
+        catalog.abandon("begun", "u-2")
+        assert shelf.there == {"u-1"}
+    assert catalog.create(spec("begun", uuid="u-4")).uuid == "u-4"
+
+
 def test_what_differs_is_named(catalog: Catalog[VolumeOptions]) -> None:
     catalog.create(spec("db", mode="0700", uid="5"))
     with pytest.raises(Exists, match="mode: has 0700, asked 0755; uid: has 5, asked 7"):

@@ -114,6 +114,21 @@ def test_torn_data_that_are_in_the_store_do_not_end_the_log() -> None:
     assert [entry.seq for entry in reopened(files, upto=1)[1]] == [1, 2]
 
 
+def test_a_future_that_did_not_happen_never_does() -> None:
+    """Two power cuts: the first tears entry 4 before 5, the second loses the new 4, which had been
+    sent to the store."""
+    files = MemoryFiles()
+    log = new_log(files, BINDING, 8)
+    torn = [write(log, number) for number in range(1, 6)][3]
+    files.files["segment-0000000000000001"].present[torn.position % BINDING.segment + 9] ^= 1
+    again, entries = reopened(files)
+    assert [entry.seq for entry in entries] == [1, 2, 3]
+    assert write(again, 9).seq == 4
+    for name in set(files.files) - {"segment-0000000000000001", "binding.json"}:
+        files.remove(name)
+    assert 5 not in [entry.seq for entry in reopened(files, upto=4)[1]]
+
+
 def test_a_full_log_has_no_room(files: Files) -> None:
     log = new_log(files, BINDING, 3)
     while log.room(4096):
