@@ -78,6 +78,12 @@ class DiskLayout:
         with self.place.locked(volume.uuid):
             self._clear(volume.uuid)
             self._clear(f"new-{volume.uuid}")
+            self._delete(volume, image)
+        self.place.sessions.forget(volume.uuid)
+        self.place.forget_lock(volume.uuid)
+
+    def _delete(self, volume: Volume[CephOptions], image: str) -> None:
+        """Under the node's lock: another process of this node would take this one for dead."""
         # Not who merely has it open: that may be another node that deletes it, too.
         self.workers.bury(volume.uuid)
         known = self.place.sessions.of(volume.uuid)
@@ -87,8 +93,6 @@ class DiskLayout:
                 self.images.remove_snapshot(image, snapshot)
         self.images.remove(image)
         self._remove_unfinished(self._making(volume.uuid))
-        self.place.sessions.forget(volume.uuid)
-        self.place.forget_lock(volume.uuid)
 
     def where(self, volume: Volume[CephOptions]) -> str:
         return f"rbd {self.place.settings.pool}/{image_of(volume.uuid)}"
