@@ -17,7 +17,10 @@ import pytest
 HERE = Path(__file__).parent
 LABS = ("engine", "swarm")
 """Directories in which every test is one with real parts."""
-LONGEST = ("swarm", "ceph", "gluster", "engine-managed", "engine-socket")
+LONGEST = (
+    *("swarm", "ceph", "gluster", "contract/test_s3-TestS3"),
+    *("engine-managed", "engine-socket"),
+)
 SHORTEST = ("local", "lab/test_loop", "lab/test_outside", "unit/test_tcp")
 
 
