@@ -1,6 +1,7 @@
 """mount(2) and umount2(2), called directly: a program would cost more than the mount."""
 
 import ctypes
+import errno
 import os
 import sys
 from collections.abc import Iterable
@@ -79,3 +80,14 @@ def unmount(target: Path, *, lazily: bool = False, forced: bool = False) -> None
     if _libc.umount2(_encoded(target), UMOUNT_NOFOLLOW | flags):
         number = ctypes.get_errno()
         raise OSError(number, f"umount: {os.strerror(number)}", str(target))
+
+
+def unmounted(target: Path) -> bool:
+    """`unmount`, to be repeated; False: a process of this mount namespace has files of it open."""
+    try:
+        unmount(target)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return False
+        raise
+    return True

@@ -1,8 +1,6 @@
 """Undoing an attachment, and knowing when it is really undone."""
 
-import errno
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from backends.base import Attachment, Occupant
 from backends.errors import InUse
@@ -30,7 +28,7 @@ def unmount(attachment: Attachment, ours: Callable[[mountinfo.Mount], bool]) -> 
     while (top := mountinfo.top(mountinfo.read(), str(target))) is not None:
         if not ours(top):
             return
-        if not wait_until(lambda: _unmounted(target), BUSY_SECONDS):
+        if not wait_until(lambda: mounts.unmounted(target), BUSY_SECONDS):
             raise InUse(
                 f"volume {attachment.name} cannot be unmounted: a process on this node has files "
                 f"open below {target} (`fuser -vm {target}` names it)"
@@ -48,16 +46,6 @@ def await_release(attachment: Attachment, released: Callable[[], bool]) -> None:
         f"volume {attachment.name} is unmounted here, but its data are still held by "
         + (", ".join(names) if names else "a process that cannot be seen from here")
     )
-
-
-def _unmounted(target: Path) -> bool:
-    try:
-        mounts.unmount(target)
-    except OSError as error:
-        if error.errno == errno.EBUSY:
-            return False
-        raise
-    return True
 
 
 def _described(user: Occupant) -> str:

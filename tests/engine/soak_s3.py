@@ -34,6 +34,7 @@ from tests.lab.namespace import Failed
 from tests.lab.node import ManagedNode, Node
 from tests.lab.object_store import Moto, ObjectStore
 from tests.lab.s3_nodes import BUCKET
+from tests.lab.started import started
 
 __all__ = [
     "test_copy_from_a_stopped_container",
@@ -60,13 +61,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ObjectStore]:
-    made = Moto()
-    try:
-        made.start()
+    with started(Moto()) as made:
         made.bucket(BUCKET)
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import pytest
 from backends.host import mountinfo, mounts
 from tests.lab.object_store import Moto, ObjectStore
 from tests.lab.s3_nodes import BUCKET
+from tests.lab.started import started
 from tests.wire.service import ROOT, Service, until
 
 pytestmark = pytest.mark.lab
@@ -25,13 +26,9 @@ OPTIONS = {"size": "64M", "log": "128M", "cache": "16M", "compress": "zstd", "en
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ObjectStore]:
-    made = Moto()
-    try:
-        made.start()
+    with started(Moto()) as made:
         made.bucket(BUCKET)
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture

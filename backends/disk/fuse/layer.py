@@ -8,7 +8,6 @@ system's own root is never handed out. The loop device frees itself with its las
 is undone in the opposite order, each step within a time limit.
 """
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -184,16 +183,6 @@ class Layer:
 
 def _unmount(target: Path, seconds: float) -> None:
     """Unmount, waiting for files that are open for a moment only."""
-
-    def unmounted() -> bool:
-        try:
-            mounts.unmount(target)
-        except OSError as error:
-            if error.errno == errno.EBUSY:
-                return False
-            raise
-        return True
-
     with explained(f"unmount {target}"):
-        if not wait_until(unmounted, seconds):
+        if not wait_until(lambda: mounts.unmounted(target), seconds):
             raise InUse(f"a process has files open below {target} (`fuser -vm {target}`)")
