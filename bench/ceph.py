@@ -14,7 +14,6 @@ FILE.txt and FILE.json get the results after every round, FILE.png the plot.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -31,6 +30,7 @@ from backends.ceph.options import CephOptions, CephSettings, Layout
 from backends.claims import Claim
 from backends.host import servers
 from backends.options import Size
+from bench import report
 from bench.data_path import JOBS, fio
 from bench.machine import described
 from bench.mariadb import transactions_per_second
@@ -227,27 +227,16 @@ def table(found: Found) -> str:
     return "\n".join(lines)
 
 
-def plot(found: Found, file: Path) -> None:
+def plot(found: Found, out: Path) -> None:
     """A bar for each job and layout: the ratio to what was made by hand."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    jobs = [job for job, by_place in found.items() if set(PAIRS) <= set(by_place)]
-    jobs = [job for job in jobs if set(PAIRS.values()) <= set(found[job])]
-    figure, axes = pyplot.subplots(figsize=(9, 4))
-    for number, label in enumerate(PAIRS):
-        ratios = [ratio(found[job], label) or 0.0 for job in jobs]
-        at = [index + 0.38 * number for index in range(len(jobs))]
-        axes.bar(at, ratios, width=0.36, label=f"{label} / {PAIRS[label]}")
-    axes.axhline(1.0, color="black", linewidth=0.8)
-    axes.set_xticks([index + 0.19 for index in range(len(jobs))])
-    axes.set_xticklabels([job.replace(", ", ",\n") for job in jobs], fontsize=7)
-    axes.set_ylabel("ratio (1.0: kedge adds nothing)")
-    axes.legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(file, dpi=110)
+    ratios = {
+        job: {f"{label} / {hand}": ratio(by_place, label) or 0.0 for label, hand in PAIRS.items()}
+        for job, by_place in found.items()
+        if {*PAIRS, *PAIRS.values()} <= set(by_place)
+    }
+    with report.plotted(out, width=9, height=4) as axes:
+        report.shares(axes, ratios)
+        axes.set_ylabel("ratio (1.0: kedge adds nothing)")
 
 
 def main() -> None:
@@ -266,10 +255,8 @@ def main() -> None:
             text = f"{head}\n{number} rounds of {asked.seconds} s\n\n{table(found)}\n"
             print(text, flush=True)
             if asked.out is not None:
-                asked.out.with_suffix(".txt").write_text(text)
-                result = json.dumps({"machine": machine, "found": found})
-                asked.out.with_suffix(".json").write_text(result)
-                plot(found, asked.out.with_suffix(".png"))
+                report.keep(asked.out, "bench.ceph", text, {"machine": machine, "found": found})
+                plot(found, asked.out)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from backends.host import mountinfo
+from bench import report
 from bench.machine import described
 from bench.mariadb import transactions_per_second
 from bench.service import running
@@ -140,23 +141,15 @@ def table(found: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def plot(found: dict[str, dict[str, float]], path: Path) -> None:
+def plot(found: dict[str, dict[str, float]], out: Path) -> None:
     """Bars: every place as a share of the host directory, by job."""
-    from matplotlib import pyplot  # part of the extra `bench`
-
-    figure, axes = pyplot.subplots(figsize=(9, 5))
-    places = list(next(iter(found.values())))
-    width = 0.8 / len(places)
-    for number, place in enumerate(places):
-        shares = [by_place[place] / by_place["host"] for by_place in found.values()]
-        axes.bar([job + number * width for job in range(len(found))], shares, width, label=place)
-    middle = width * (len(places) - 1) / 2
-    axes.set_xticks([job + middle for job in range(len(found))], list(found), fontsize=7)
-    axes.set_ylabel("share of the host directory")
-    axes.axhline(1, color="black", linewidth=0.5)
-    axes.legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    ratios = {
+        job: {label: value / by_place["host"] for label, value in by_place.items()}
+        for job, by_place in found.items()
+    }
+    with report.plotted(out, width=9) as axes:
+        report.shares(axes, ratios)
+        axes.set_ylabel("share of the host directory")
 
 
 def main() -> None:
@@ -172,11 +165,10 @@ def main() -> None:
     text = f"{machine}\n\n{table(found)}"
     print(text)
     if asked.out:
-        command = f"python -m bench.data_path --rounds {asked.rounds} --seconds {asked.seconds}"
-        asked.out.with_suffix(".txt").write_text(f"{command} --sysbench\n{text}\n")
-        figures = {"machine": machine, "found": found}
-        asked.out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
-        plot(found, asked.out.with_suffix(".png"))
+        command = f"bench.data_path --rounds {asked.rounds} --seconds {asked.seconds}"
+        command += " --sysbench" if asked.sysbench else ""
+        report.keep(asked.out, command, text, {"machine": machine, "found": found})
+        plot(found, asked.out)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,10 @@ A pool of three nodes (replica 3) on this machine; four places in turns: `mount 
 hand, a kedge volume of layout `directory`, an ext4 image on the mount by hand through a loop device
 (with direct I/O, as kedge makes it), a kedge volume of layout `image`. Then the seconds of a mount,
 of a move from one node's service to another's, and of a takeover from a node that died.
-Run as root: python -m bench.gluster [--json FILE] [--plot FILE] [--rounds N] [--sysbench] ...
+Run as root: python -m bench.gluster [--out FILE] [--rounds N] [--sysbench] ...
 """
 
 import argparse
-import json
 import shutil
 import signal
 import statistics
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import machine
+from bench import machine, report
 from bench.data_path import JOBS, fio
 from bench.mariadb import transactions_per_second
 from bench.service import Service, running
@@ -136,49 +135,46 @@ def measure(rounds: int, seconds: int, sysbench: bool) -> dict[str, dict[str, fl
     return {**table, "seconds": moves}
 
 
-def plot(found: dict[str, dict[str, float]], file: Path) -> None:
+def table(found: dict[str, dict[str, float]]) -> str:
+    """Medians, and their ratios to what was made by hand."""
+    lines = []
+    for job, by_place in found.items():
+        lines.append(job)
+        for label, value in by_place.items():
+            base = by_place.get(PAIRS.get(label, label), value)
+            ratio = "" if job == "seconds" else f"{value / base:.2f}"
+            lines.append(f"  {label:16} {value:10.2f}   {ratio}")
+    return "\n".join(lines)
+
+
+def plot(found: dict[str, dict[str, float]], out: Path) -> None:
     """The ratios to what was made by hand, as bars."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    jobs = [job for job in found if job != "seconds"]
-    figure, axes = pyplot.subplots(figsize=(8, 3.5))
-    for shift, (ours, hand) in enumerate(PAIRS.items()):
-        ratios = [found[job][ours] / found[job][hand] for job in jobs]
-        at = [number + 0.4 * shift for number in range(len(jobs))]
-        axes.barh(at, ratios, height=0.35, label=f"{ours} / {hand}")
-    axes.axvline(1.0, color="black", linewidth=0.8)
-    axes.set_yticks([number + 0.2 for number in range(len(jobs))], jobs)
-    axes.set_xlabel("ratio; more is better for kedge")
-    axes.legend(loc="lower left", fontsize="small")
-    figure.tight_layout()
-    figure.savefig(file)
+    ratios = {
+        job: {f"{ours} / {hand}": by[ours] / by[hand] for ours, hand in PAIRS.items()}
+        for job, by in found.items()
+        if job != "seconds"
+    }
+    with report.plotted(out) as axes:
+        report.shares(axes, ratios)
+        axes.set_ylabel("ratio (1.0: kedge adds nothing)")
 
 
 def main() -> None:
-    """Print a table with ratios to what was made by hand; --json and --plot also write files."""
+    """Print a table with ratios to what was made by hand; with --out also keep it, and a plot."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=6)
     parser.add_argument("--sysbench", action="store_true")
     asked = parser.parse_args()
     where = machine.described()
     found = measure(asked.rounds, asked.seconds, asked.sysbench)
-    if asked.json:
-        asked.json.write_text(json.dumps({"machine": where, "results": found}, indent=2) + "\n")
-    if asked.plot:
-        plot(found, asked.plot)
-    print(", ".join(f"{key} {value}" for key, value in where.items()))
-    for job, by_place in found.items():
-        print(job)
-        for label, value in by_place.items():
-            base = by_place.get(PAIRS.get(label, label), value)
-            ratio = "" if job == "seconds" else f"{value / base:.2f}"
-            print(f"  {label:16} {value:10.2f}   {ratio}")
+    head = ", ".join(f"{key} {value}" for key, value in where.items())
+    text = f"{head}\n\n{table(found)}"
+    print(text)
+    if asked.out:
+        report.keep(asked.out, "bench.gluster", text, {"machine": where, "found": found})
+        plot(found, asked.out)
 
 
 if __name__ == "__main__":

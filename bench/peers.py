@@ -8,13 +8,12 @@ Needs Debian's rclone, s3fs, s3backer and redis-server; JuiceFS is measured if i
 """
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench import data_path
+from bench import data_path, report
 from bench.machine import described
 from bench.mariadb import transactions_per_second
 from bench.peer_places import installed
@@ -93,35 +92,21 @@ def table(machine: Mapping[str, object], found: Found, safe: Mapping[str, str]) 
     return "\n".join([*lines, *(f"{name}: not on this machine" for name in missing), ""])
 
 
-def plot(found: Found, safe: Mapping[str, str], file: Path) -> None:
+def plot(found: Found, safe: Mapping[str, str], out: Path) -> None:
     """A bar for each, hatched where fsync keeps no promise about the node."""
-    import matplotlib  # part of the extra `bench`
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(10, 5))
-    labels = [label for label in safe if label != LOOP]
-    width = 0.8 / len(labels)
-    for number, label in enumerate(labels):
-        bars = [
-            (at + width * number, statistics.median(by_place[label]) / base)
-            for at, by_place in enumerate(found.values())
-            if label in by_place
-            for base in [statistics.median(by_place[LOOP])]
-        ]
-        hatch = "//" if safe[label].startswith("no") else ""
-        at, ratios = [bar[0] for bar in bars], [bar[1] for bar in bars]
-        axes.bar(at, ratios, width=0.95 * width, label=label, hatch=hatch)
-    axes.axhline(1.0, color="black", linewidth=0.8)
-    axes.set_yscale("log")
-    axes.set_xticks([at + 0.4 for at in range(len(found))], list(found), fontsize=7)
-    axes.set_ylabel(
-        "share of the plain loop image (hatched: a lost node loses what fsync confirmed)"
-    )
-    axes.legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(file, dpi=110)
+    middles = {
+        job: {label: statistics.median(values) for label, values in by_place.items()}
+        for job, by_place in found.items()
+    }
+    ratios = {
+        job: {label: value / by[LOOP] for label, value in by.items() if label != LOOP}
+        for job, by in middles.items()
+    }
+    unsafe = [label for label, word in safe.items() if word.startswith("no")]
+    with report.plotted(out, width=10) as axes:
+        report.shares(axes, ratios, hatched=unsafe)
+        axes.set_yscale("log")
+        axes.set_ylabel("share of the plain loop image (hatched: fsync is lost with the node)")
 
 
 def main() -> None:
@@ -134,13 +119,13 @@ def main() -> None:
     machine = {**described(), "rounds": asked.rounds, "seconds": asked.seconds}
     with a_lab(moto=False) as made:
         found, safe = measure(made, asked.rounds, asked.seconds)
-    text = f"python -m bench.peers\n{table(machine, found, safe)}"
+    text = table(machine, found, safe)
     print(text)
     if asked.out is not None:
-        asked.out.with_suffix(".txt").write_text(text)
-        figures = {"machine": machine, "found": found, "safe": safe}
-        asked.out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
-        plot(found, safe, asked.out.with_suffix(".png"))
+        report.keep(
+            asked.out, "bench.peers", text, {"machine": machine, "found": found, "safe": safe}
+        )
+        plot(found, safe, asked.out)
 
 
 if __name__ == "__main__":

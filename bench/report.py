@@ -1,7 +1,7 @@
 """What a benchmark leaves behind: FILE.txt for people, FILE.json to compute with, FILE.png."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,28 @@ def plotted(out: Path, *, width: float = 8, height: float = 5) -> Iterator[Any]:
     figure.tight_layout()
     figure.savefig(out.with_suffix(".png"), dpi=110)
     pyplot.close(figure)
+
+
+def shares(
+    axes: Any, found: Mapping[str, Mapping[str, float]], *, hatched: Collection[str] = ()
+) -> None:
+    """A group of bars for each job of `found`, one for each label; a line at 1.0, where what is
+    measured is as fast as what it is compared with. A job may lack labels."""
+    labels = list(dict.fromkeys(label for by_label in found.values() for label in by_label))
+    width = 0.8 / len(labels)
+    for number, label in enumerate(labels):
+        bars = [
+            (at + width * number, by_label[label])
+            for at, by_label in enumerate(found.values())
+            if label in by_label
+        ]
+        places, heights = [bar[0] for bar in bars], [bar[1] for bar in bars]
+        hatch = "//" if label in hatched else ""
+        axes.bar(places, heights, width=0.95 * width, label=label, hatch=hatch)
+    axes.axhline(1.0, color="black", linewidth=0.8)
+    middle = width * (len(labels) - 1) / 2
+    names = [job.replace(", ", ",\n") for job in found]
+    axes.set_xticks([at + middle for at in range(len(found))], names, fontsize=7)
 
 
 def over_volumes(axes: Any, ylabel: str) -> None:

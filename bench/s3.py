@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import s3_events
+from bench import report, s3_events
 from bench.machine import described
 from bench.s3_cost import PRICES
 from bench.s3_jobs import JOBS, STORED, SYNCED, SYSBENCH, WRITE
@@ -105,28 +105,21 @@ def table(found: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", f"Prices: {PRICES}.", ""])
 
 
-def plot(found: Mapping[str, Any], file: Path) -> None:
+def plot(found: Mapping[str, Any], out: Path) -> None:
     """A bar for each job and place: the ratio to the plain loop image, on a logarithmic scale."""
-    import matplotlib  # part of the extra `bench`
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(10, 5))
-    names = [name for name in found["jobs"] if name != STORED]
-    labels = [HOST, LOCAL, STORE]
-    for number, label in enumerate(labels):
-        at = [index for index, name in enumerate(names) if label in found["jobs"][name]]
-        ratios = [ratio(found["jobs"][names[index]], label, LOOP) for index in at]
-        axes.bar([index + 0.27 * number for index in at], ratios, width=0.25, label=label)
-    axes.axhline(1.0, color="black", linewidth=0.8)
-    axes.set_yscale("log")
-    axes.set_xticks([index + 0.27 for index in range(len(names))])
-    axes.set_xticklabels([name.replace(", ", ",\n") for name in names], fontsize=7)
-    axes.set_ylabel("share of the plain loop image (1.0: as fast)")
-    axes.legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(file, dpi=110)
+    jobs = {name: by_place for name, by_place in found["jobs"].items() if name != STORED}
+    ratios = {
+        name: {
+            label: ratio(by_place, label, LOOP)
+            for label in (HOST, LOCAL, STORE)
+            if label in by_place
+        }
+        for name, by_place in jobs.items()
+    }
+    with report.plotted(out, width=10) as axes:
+        report.shares(axes, ratios)
+        axes.set_yscale("log")
+        axes.set_ylabel("share of the plain loop image (1.0: as fast)")
 
 
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
@@ -167,13 +160,12 @@ def main() -> None:
     found = measure(asked)
     if asked.out is not None and asked.out.with_suffix(".json").exists():
         found = beside(json.loads(asked.out.with_suffix(".json").read_text()), found)
-    text = f"python -m bench.s3\n{table(found)}"
+    text = table(found)
     print(text)
     if asked.out is not None:
-        asked.out.with_suffix(".txt").write_text(text)
-        asked.out.with_suffix(".json").write_text(json.dumps(found, indent=2) + "\n")
+        report.keep(asked.out, "bench.s3", text, found)
         if "jobs" in found:
-            plot(found, asked.out.with_suffix(".png"))
+            plot(found, asked.out)
 
 
 if __name__ == "__main__":
