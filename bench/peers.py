@@ -106,7 +106,7 @@ def plot(found: Found, safe: Mapping[str, str], out: Path) -> None:
     with report.plotted(out, width=10) as axes:
         report.shares(axes, ratios, hatched=unsafe)
         axes.set_yscale("log")
-        axes.set_ylabel("share of the plain loop image (hatched: fsync is lost with the node)")
+        axes.set_ylabel("share of the plain loop image (hatched: not safe)")
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ def plotted(out: Path, *, width: float = 8, height: float = 5) -> Iterator[Any]:
 
     figure, axes = pyplot.subplots(figsize=(width, height))
     yield axes
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="best", framealpha=0.5)
     figure.tight_layout()
     figure.savefig(out.with_suffix(".png"), dpi=110)
     pyplot.close(figure)
