@@ -40,11 +40,11 @@ test: venv ## everything, on real parts; installs what it needs (root)
 	$(PY) -m tests.tries $(WORKERS)
 
 soak: venv ## the tests that grow with time, for as long as a night (root)
-	KEDGE_KILLS=40 KEDGE_KILL_SIZE=700M $(PY) -m pytest -s tests/lab/test_datapath_kills.py
+	KEDGE_KILLS=40 KEDGE_KILL_SIZE=700M $(PY) -m pytest -s --timeout 3600 tests/lab/test_datapath_kills.py
 	$(PY) -m pytest -s tests/swarm/moves_on_ceph.py tests/swarm/moves_on_gluster.py \
 	    tests/swarm/moves_on_s3.py
 	KEDGE_KILLS=40 KEDGE_KILL_SIZE=700M KEDGE_KILL_DISK=1G \
-	    $(PY) -m pytest -s tests/lab/test_datapath_s3.py
+	    $(PY) -m pytest -s --timeout 3600 tests/lab/test_datapath_s3.py
 	KEDGE_DATABASES=both KEDGE_OUTAGE=240 $(PY) -m pytest -s --timeout 900 tests/lab/soak_s3_databases.py
 	$(PY) -m pytest tests/lab/soak_s3_snapshots.py tests/contract/soak_s3.py
 	KEDGE_CUTS=300 KEDGE_CUTS_FS=ext4,xfs $(PY) -m pytest -s --timeout 3600 tests/lab/test_s3_cuts.py

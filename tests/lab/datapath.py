@@ -196,9 +196,9 @@ class Fio:
         """Whether it still works."""
         return self._process.poll() is None
 
-    def outcome(self) -> dict[str, Any]:
-        """Its report, once it is done."""
-        _, errors = self._process.communicate(timeout=280)
+    def outcome(self, seconds: float = 280) -> dict[str, Any]:
+        """Its report, once it is done, within `seconds`."""
+        _, errors = self._process.communicate(timeout=seconds)
         text = self._report.read_text()
         report = json.loads(re.sub(r"^[^{]*", "", text))
         job: dict[str, Any] = report["jobs"][0]

@@ -32,7 +32,7 @@ def allowed() -> float:
 
 def verified(made: Rig, fio: Fio) -> float:
     """fio ended well; what it wrote is a sound file system. The worst pause in seconds."""
-    job = fio.outcome()
+    job = fio.outcome(max(280, 60 * KILLS))
     assert (job["code"], job["error"]) == (0, 0), job["stderr"] + made.log
     assert job["read"]["total_ios"] == job["write"]["total_ios"] > 0
     made.down()

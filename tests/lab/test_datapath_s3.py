@@ -74,7 +74,7 @@ def test_server_of_a_disk_in_a_bucket_killed_under_load(endpoint: Endpoint, tmp_
             time.sleep(0.5)
             gone.append(kill(path))
             kills += 1
-        job = fio.outcome()
+        job = fio.outcome(max(280, 60 * KILLS))
     finally:
         fio.kill()
         node.detach(attached)
