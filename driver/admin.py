@@ -94,7 +94,7 @@ class Desk:
         if not isinstance(backend, Rewrappable):
             raise NotSupported(f"volumes of {known.profile} are not encrypted by kedge")
         with self._volumes.locks.hold(name, "rewrapping", self._volumes.settings.call_seconds):
-            backend.rewrap(self._volumes.fresh(known), key)
+            backend.rewrap(self._volumes.inventory.fresh(known), key)
             self._volumes.inventory.add(known.profile, backend.get(name))
         return {"name": name, "encrypt": key}
 

@@ -7,18 +7,16 @@ taken for the occasion, and removed when the clone is there, or cannot come any 
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from backends.errors import Busy, InvalidOptions, KedgeError, NotFound, Unavailable
 from backends.options import to_strings
 from backends.progress import part
 from backends.snapshots import Snapshots, Source
 from driver.complaints import Complaints
+from driver.inventory import Known
+from driver.parts import Parts
 from driver.passing import Note, Notes
-
-if TYPE_CHECKING:
-    from driver.inventory import Known
-    from driver.volumes import Volumes
+from driver.snapshots import Snapshotting
 
 log = logging.getLogger(__name__)
 LOCK_SECONDS = 0.1
@@ -30,8 +28,9 @@ NOT_INHERITED = frozenset({"from", "snapshots", "on_remove"})
 class Cloning:
     """What Docker's Create needs to know about the source of a new volume."""
 
-    def __init__(self, volumes: "Volumes", notes: Notes) -> None:
-        self.volumes = volumes
+    def __init__(self, parts: Parts, snapshots: Snapshotting, notes: Notes) -> None:
+        self._parts = parts
+        self._snapshots = snapshots
         self._notes = notes
         self._complaints = Complaints(log)
 
@@ -57,7 +56,7 @@ class Cloning:
             yield dict(wanted)
             return
         known, source = self._known(name, wanted["from"]), _source(name, wanted["from"])
-        has = to_strings(self.volumes.fresh(known).options)
+        has = to_strings(self._parts.inventory.fresh(known).options)
         filled = {**{k: v for k, v in has.items() if k not in NOT_INHERITED}, **wanted}
         if source.snapshot:
             yield filled
@@ -73,7 +72,7 @@ class Cloning:
         clone may be half made, and the note stays."""
         try:
             with part(0, 2):
-                self.volumes.snapshots.take(note.source, note.snapshot)
+                self._snapshots.take(note.source, note.snapshot)
             with part(1, 2):
                 yield filled
         except Unavailable:
@@ -102,7 +101,7 @@ class Cloning:
         for note in self._notes.left():
             subject = f"snapshot {note.snapshot} of volume {note.source}, taken for a clone"
             try:
-                with self.volumes.locks.hold(note.name, "tidying up", LOCK_SECONDS):
+                with self._parts.locks.hold(note.name, "tidying up", LOCK_SECONDS):
                     self._take_back(note)
                 self._complaints.well(subject)
             except Busy:
@@ -120,7 +119,7 @@ class Cloning:
 
     def _take_back(self, note: Note) -> None:
         """Nothing is ever made here: the clone may be complete, and removed since."""
-        backend = self.volumes.backends.get(note.profile)
+        backend = self._parts.backends.get(note.profile)
         if isinstance(backend, Snapshots):
             backend.abandon(note.name, note.uuid)
         self._drop(note)
@@ -128,14 +127,14 @@ class Cloning:
 
     def _drop(self, note: Note) -> None:
         with suppress(NotFound):
-            self.volumes.snapshots.remove(note.source, note.snapshot)
+            self._snapshots.remove(note.source, note.snapshot)
 
-    def _known(self, name: str, text: str) -> "Known":
+    def _known(self, name: str, text: str) -> Known:
         try:
-            known = self.volumes.inventory.resolve(_source(name, text).volume)
+            known = self._parts.inventory.resolve(_source(name, text).volume)
         except NotFound as error:
             raise InvalidOptions(f"volume {name}", [f"from={text[:200]!r}: {error}"]) from error
-        self.volumes.snapshots.backend(known.profile)
+        self._snapshots.backend(known.profile)
         return known
 
 

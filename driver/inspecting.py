@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backends.base import Finding, Volume
 from backends.errors import Claimed, InUse, NotSupported
@@ -18,40 +18,38 @@ from backends.inspection import (
 )
 from backends.names import volume_name
 from backends.snapshots import snapshot_name
-
-if TYPE_CHECKING:
-    from driver.volumes import Volumes
+from driver.parts import Parts
 
 
 @dataclass(frozen=True)
 class Inspecting:
     """Each verb takes as long as it takes."""
 
-    volumes: "Volumes"
+    parts: Parts
 
     def fsck(self, name: str, progress: Progress) -> Sequence[Finding]:
         """Look the volume over; changes nothing. NotFound, NotSupported; InUse where this cannot
         be done while the volume is attached."""
-        known = self.volumes.inventory.resolve(volume_name(name))
-        backend = self.volumes.backends[known.profile]
+        known = self.parts.inventory.resolve(volume_name(name))
+        backend = self.parts.backends[known.profile]
         if not isinstance(backend, Checkable):
             raise NotSupported(f"volumes of {known.profile} cannot be checked by kedge")
         with suppress(Claimed), self._locked(name, "checking") as (profile, volume):
-            if self.volumes.ledger.get(name) is None:
+            if self.parts.ledger.get(name) is None:
                 with self._borrowed(profile, volume):
                     return backend.fsck(volume, progress, attached=False)
-        return backend.fsck(self.volumes.fresh(known), progress, attached=True)
+        return backend.fsck(self.parts.inventory.fresh(known), progress, attached=True)
 
     def export(self, name: str, snapshot: str, to: Sink, progress: Progress) -> Exported:
         """Write the content of a snapshot, or of the volume itself when `snapshot` is empty, which
         then nobody may have mounted: InUse, Claimed. NotFound, NotSupported."""
         wanted = snapshot_name(snapshot) if snapshot else None
         with self._locked(name, "exporting") as (profile, volume):
-            backend = self.volumes.backends[profile]
+            backend = self.parts.backends[profile]
             if not isinstance(backend, Exportable):
                 raise NotSupported(f"volumes of {profile} cannot be exported by kedge")
             if wanted is None:
-                if self.volumes.ledger.get(name) is not None:
+                if self.parts.ledger.get(name) is not None:
                     raise InUse(
                         f"volume {name} is attached on this node; export a snapshot of it instead"
                     )
@@ -61,29 +59,29 @@ class Inspecting:
 
     def orphans(self, name: str) -> Sequence[Orphan]:
         """What this node has of a volume that never reached its storage. NotFound, NotSupported."""
-        known = self.volumes.inventory.resolve(volume_name(name))
-        return self._keeper(known.profile).orphans(self.volumes.fresh(known))
+        known = self.parts.inventory.resolve(volume_name(name))
+        return self._keeper(known.profile).orphans(self.parts.inventory.fresh(known))
 
     def export_orphan(self, name: str, orphan: str, to: Sink, progress: Progress) -> Exported:
         """Write the branch of one of them; whoever has the volume goes on."""
-        known = self.volumes.inventory.resolve(volume_name(name))
-        volume = self.volumes.fresh(known)
+        known = self.parts.inventory.resolve(volume_name(name))
+        volume = self.parts.inventory.fresh(known)
         return self._keeper(known.profile).export_orphan(volume, orphan, to, progress)
 
     def _keeper(self, profile: str) -> Orphans:
-        backend = self.volumes.backends[profile]
+        backend = self.parts.backends[profile]
         if not isinstance(backend, Orphans):
             raise NotSupported(f"volumes of {profile} keep no orphans")
         return backend
 
     @contextmanager
     def _locked(self, name: str, doing: str) -> Iterator[tuple[str, Volume[Any]]]:
-        volumes = self.volumes
-        with volumes.locks.hold(volume_name(name), doing, volumes.settings.call_seconds):
-            known = volumes.inventory.resolve(name)
-            yield known.profile, volumes.fresh(known)
+        parts = self.parts
+        with parts.locks.hold(volume_name(name), doing, parts.settings.call_seconds):
+            known = parts.inventory.resolve(name)
+            yield known.profile, parts.inventory.fresh(known)
 
     @contextmanager
     def _borrowed(self, profile: str, volume: Volume[Any]) -> Iterator[None]:
-        with self.volumes.owners[profile].borrowed(volume, 0.0):
+        with self.parts.owners[profile].borrowed(volume, 0.0):
             yield

@@ -22,7 +22,7 @@ class Known:
 
 
 class Inventory:
-    """Thread-safe. Reads never touch a backend except `resolve` and `refresh`."""
+    """Thread-safe. Reads never touch a backend except `resolve`, `fresh` and `refresh`."""
 
     def __init__(self, backends: Mapping[str, Backend[Any, Any]]) -> None:
         self._backends = backends
@@ -59,6 +59,17 @@ class Inventory:
         if unsure:
             raise Unavailable(f"whether volume {name} exists is not known now ({unsure[0]})")
         raise NotFound(f"no such volume: {name}")
+
+    def fresh(self, known: Known) -> Volume[Any]:
+        """The volume as the storage has it now: another node may have removed or changed it."""
+        name = known.volume.name
+        try:
+            volume = self._backends[known.profile].get(name)
+        except NotFound:
+            self.discard(name)
+            raise
+        self.add(known.profile, volume)
+        return volume
 
     def add(self, profile: str, volume: Volume[Any]) -> Known:
         """Remember a volume that was just made or found."""

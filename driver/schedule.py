@@ -5,16 +5,14 @@ has mounted gets no new snapshots, and keeps those it has.
 """
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backends.base import Volume
 from backends.errors import Exists, KedgeError
 from backends.snapshots import Schedule, Snapshots
 from driver.complaints import Complaints
 from driver.lifecycle import State
-
-if TYPE_CHECKING:
-    from driver.volumes import Volumes
+from driver.volumes import Volumes
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +21,7 @@ class Scheduler:
     """Takes what is due, removes what is not kept any longer. A volume whose storage refuses holds
     up no other."""
 
-    def __init__(self, volumes: "Volumes") -> None:
+    def __init__(self, volumes: Volumes) -> None:
         self._volumes = volumes
         self._complaints = Complaints(log)
 

@@ -8,7 +8,7 @@ one needs a volume that nobody has.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backends.base import Access, Attachment, Volume
 from backends.claims import Claim
@@ -16,9 +16,7 @@ from backends.errors import Busy, NotSupported, Unavailable
 from backends.names import volume_name
 from backends.snapshots import Snapshot, Snapshots, name_by_hand, snapshot_name
 from driver.lifecycle import State
-
-if TYPE_CHECKING:
-    from driver.volumes import Volumes
+from driver.parts import Parts
 
 NAME_BY_HAND = "%Y%m%d-%H%M%S"
 """What a snapshot is called that nobody gave a name."""
@@ -38,21 +36,21 @@ class Snapshotting:
     """Thread-safe. No verb has a time limit: a copy may take long. Who may not wait calls
     through `Volumes.bounded`."""
 
-    def __init__(self, volumes: "Volumes") -> None:
-        self._volumes = volumes
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
         self.newest: dict[str, str] = {}
         """By uuid of the volume, as far as this service has seen it: for Status."""
 
     def create(self, name: str, snapshot: str = "") -> Snapshot:
         """Take one by hand; without a name it is called after the moment. NotFound, Exists,
         InvalidName, NotSupported, InUse; Claimed, naming the node that has the volume."""
-        now = self._volumes.moment()
+        now = self._parts.moment()
         wanted = name_by_hand(snapshot or now.strftime(NAME_BY_HAND))
         return self.take(volume_name(name), wanted)
 
     def take(self, name: str, snapshot: str) -> Snapshot:
         """Take one under any name: the schedule's, for example."""
-        created = self._volumes.moment().strftime("%Y-%m-%dT%H:%M:%SZ")
+        created = self._parts.moment().strftime("%Y-%m-%dT%H:%M:%SZ")
         with self._held(name, f"taking snapshot {snapshot}") as held:
             taken = held.backend.snapshot_create(
                 held.volume,
@@ -66,8 +64,8 @@ class Snapshotting:
 
     def list(self, name: str) -> Sequence[Snapshot]:
         """All of a volume, oldest first, as the storage has them. Waits for nobody's lock."""
-        known = self._volumes.inventory.resolve(volume_name(name))
-        return self.look(self._volumes.fresh(known), self.backend(known.profile))
+        known = self._parts.inventory.resolve(volume_name(name))
+        return self.look(self._parts.inventory.fresh(known), self.backend(known.profile))
 
     def look(self, volume: Volume[Any], backend: Snapshots) -> Sequence[Snapshot]:
         """The same for a volume at hand."""
@@ -93,45 +91,45 @@ class Snapshotting:
 
     def backend(self, profile: str) -> Snapshots:
         """The backend of a profile. NotSupported when it has no snapshots."""
-        backend = self._volumes.backends[profile]
+        backend = self._parts.backends[profile]
         if not isinstance(backend, Snapshots):
             raise NotSupported(f"volumes of {profile} have no snapshots; see `kedge options`")
         return backend
 
     @contextmanager
     def _held(self, name: str, doing: str, *, at_rest: bool = False) -> Iterator[Held]:
-        volumes = self._volumes
-        with volumes.locks.hold(name, doing, volumes.settings.call_seconds):
-            known = volumes.inventory.resolve(name)
+        parts = self._parts
+        with parts.locks.hold(name, doing, parts.settings.call_seconds):
+            known = parts.inventory.resolve(name)
             backend = self.backend(known.profile)
-            volume = volumes.fresh(known)
+            volume = parts.inventory.fresh(known)
             if at_rest:
                 self._let_go(volume, known.profile)
             attached = self._attached(volume)
             if attached is not None:
                 yield Held(volume, backend, *attached)
                 return
-            with volumes.owners[known.profile].borrowed(volume, 0.0) as claim:
+            with parts.owners[known.profile].borrowed(volume, 0.0) as claim:
                 yield Held(volume, backend, None, claim)
 
     def _let_go(self, volume: Volume[Any], profile: str) -> None:
-        backend = self._volumes.backends[profile]
+        backend = self._parts.backends[profile]
         if volume.options.access is Access.SHARED and backend.capabilities.everywhere:
             raise NotSupported(
                 f"volume {volume.name} is shared, so kedge cannot know whether another node has it "
                 "mounted; make a new volume from the snapshot (-o from=VOLUME@SNAPSHOT) instead"
             )
-        self._volumes.attachments.let_go(volume.name)
+        self._parts.attachments.let_go(volume.name)
 
     def _attached(self, volume: Volume[Any]) -> tuple[Attachment, Claim | None] | None:
         """Where the volume is on this node, and the claim it has it by; None: it is not here."""
-        promise = self._volumes.ledger.get(volume.name)
+        promise = self._parts.ledger.get(volume.name)
         if promise is None or promise.uuid != volume.uuid:
             return None
         if promise.entry.state is not State.ATTACHED:
             raise Busy(f"volume {volume.name} is {promise.entry.state.value}; try again")
-        attachment = self._volumes.attachments.shown(promise)
+        attachment = self._parts.attachments.shown(promise)
         if attachment is None:
             raise Unavailable(f"volume {volume.name} has lost its mount; try again")
-        self._volumes.attachments.owner(promise).must_be_alive(promise.claim)
+        self._parts.attachments.owner(promise).must_be_alive(promise.claim)
         return attachment, promise.claim

@@ -36,6 +36,7 @@ from driver.ledger import Ledger, Promise
 from driver.lifecycle import Entry, Event, State
 from driver.locks import Locks
 from driver.ownership import Ownership
+from driver.parts import Parts
 from driver.passing import Notes
 from driver.settings import Settings
 from driver.snapshots import Snapshotting
@@ -78,9 +79,12 @@ class Volumes:
         self.locks = Locks(clock)
         self.ready = threading.Event()
         """Set once recovery is done; until then Docker's questions wait."""
-        self.snapshots = Snapshotting(self)
-        self.inspecting = Inspecting(self)
-        self.cloning = Cloning(self, Notes(settings.paths.state / "clones"))
+        self._parts = Parts(
+            settings, backends, owners, ledger, self.inventory, self.attachments, self.locks, now
+        )
+        self.snapshots = Snapshotting(self._parts)
+        self.inspecting = Inspecting(self._parts)
+        self.cloning = Cloning(self._parts, self.snapshots, Notes(settings.paths.state / "clones"))
         self._lookups = threading.BoundedSemaphore(LOOKUPS)
         self._clock = clock
         self._now = now
@@ -181,18 +185,7 @@ class Volumes:
 
     def moment(self) -> datetime:
         """Now, for people."""
-        return datetime.fromisoformat(self._now())
-
-    def fresh(self, known: Known) -> Volume[Any]:
-        """The volume as the storage has it now: another node may have removed or changed it."""
-        name = known.volume.name
-        try:
-            volume = self.backends[known.profile].get(name)
-        except NotFound:
-            self.inventory.discard(name)
-            raise
-        self.inventory.add(known.profile, volume)
-        return volume
+        return self._parts.moment()
 
     def settle_removal(self, promise: Promise, *, finish: bool) -> None:
         """After a removal that failed or was cut off: what does the storage say? Still there:
@@ -311,7 +304,7 @@ class Volumes:
         promise = self.ledger.get(known.volume.name)
         if promise and self._is_mounted(promise, known):
             return promise
-        volume = self.fresh(known)
+        volume = self.inventory.fresh(known)
         row = self._row(known.profile, volume)
         return self.attachments.attach(volume, row, call.patience())
 
@@ -327,7 +320,7 @@ class Volumes:
         if promise.claim is not None:
             owner.must_be_alive(promise.claim)
             return True
-        return not owner.matters or self.fresh(known).uuid == promise.uuid
+        return not owner.matters or self.inventory.fresh(known).uuid == promise.uuid
 
     def _row(self, profile: str, volume: Volume[Any]) -> Promise:
         """The ledger's row for a volume that the storage has; an earlier volume of the same name
@@ -375,7 +368,7 @@ class Volumes:
             if self._finished_removal(name):
                 return
             known = self._resolve(name)
-            volume = self.fresh(known)
+            volume = self.inventory.fresh(known)
             self.attachments.let_go(name)
             with self.owners[known.profile].removing(volume):
                 self._remove_here(Promise(name, known.profile, volume.uuid, REST), volume)
@@ -395,7 +388,7 @@ class Volumes:
         self._await_ready(call)
         with self.locks.hold(name, "taking over", call.patience()):
             known = self._resolve(name)
-            volume = self.fresh(known)
+            volume = self.inventory.fresh(known)
             owner = self.owners[known.profile]
             if not owner.needed(volume):
                 raise Invalid(f"volume {name} needs no takeover: no claim keeps other nodes out")

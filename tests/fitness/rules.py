@@ -90,6 +90,25 @@ def _within(name: str, room: str) -> bool:
     return name == room or name.startswith(room + ".")
 
 
+def circles(modules: Iterable[Module]) -> Iterator[str]:
+    """No module imports itself by way of others, not even for the names of types: what needs each
+    other cannot be understood, or tested, apart. (A package is imported by what lies in it.)"""
+    imports = {module.name: set(module.imports()) for module in modules}
+    left = {
+        name: {one for one in found & imports.keys() if not _within(name, one)}
+        for name, found in imports.items()
+    }
+    while ends := left.keys() - _in_the_middle(left):
+        left = {name: found - ends for name, found in left.items() if name not in ends}
+    for name, found in sorted(left.items()):
+        yield f"{name} imports {', '.join(sorted(found))}, which import it"
+
+
+def _in_the_middle(imports: Mapping[str, set[str]]) -> set[str]:
+    """The modules that import others and are imported."""
+    return {name for name, found in imports.items() if found} & set().union(*imports.values())
+
+
 def programs(modules: Iterable[Module]) -> Iterator[str]:
     """Programs are run in one place."""
     for module in modules:

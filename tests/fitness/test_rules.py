@@ -35,6 +35,7 @@ Rule = Callable[[list[Module]], Iterable[str]]
 RULES: dict[str, tuple[Rule, list[Module]]] = {
     "imports": (rules.directions, SHIPPED),
     "backends apart": (partial(rules.backends_apart, backends=BACKENDS), SHIPPED),
+    "circles": (rules.circles, SHIPPED),
     "programs": (rules.programs, SHIPPED),
     "waits": (rules.waits, EVERYTHING),
     "ambient": (partial(rules.ambient, allowed=MAY_TOUCH), SHIPPED),
@@ -121,6 +122,17 @@ OFFENDERS = [
 def test_an_offender_is_caught(rule: str, path: str, text: str) -> None:
     found = list(RULES[rule][0]([Module(path, text)]))
     assert any(path in offence or path.split("/")[-1] in offence for offence in found), found
+
+
+def test_a_circle_is_caught() -> None:
+    texts = {"a": "import driver.b", "b": "from driver import c", "c": "from driver.a import x"}
+    tree = [Module(f"driver/{name}.py", text) for name, text in texts.items()]
+    tree += [Module("driver/d.py", "import driver.a"), Module("driver/__init__.py", "")]
+    assert list(rules.circles(tree)) == [
+        "driver.a imports driver.b, which import it",
+        "driver.b imports driver.c, which import it",
+        "driver.c imports driver.a, which import it",
+    ]
 
 
 def test_too_many_long_files_are_caught() -> None:

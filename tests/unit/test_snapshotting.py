@@ -22,6 +22,7 @@ from backends.errors import (
 )
 from backends.memory import MemoryBackend
 from backends.progress import heard_by
+from driver.parts import Parts
 from driver.schedule import Scheduler
 from tests.simulated import Node
 from tests.wire.service import until
@@ -358,7 +359,7 @@ def scheduled(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def pass_time(node: Node, hours: int) -> None:
         nonlocal moment
-        monkeypatch.setattr(node.volumes, "moment", lambda: moment)
+        monkeypatch.setattr(Parts, "moment", lambda self: moment)
         scheduler = Scheduler(node.volumes)
         for _ in range(hours):
             scheduler.round()
