@@ -48,6 +48,13 @@ class Records(ABC):
     def delete(self, key: str, *, expected: str) -> None:
         """Remove the key if its version is `expected`; Conflict when it has another or is gone."""
 
+    def glance(self, key: str, seen: str | None) -> str | None:
+        """A version that the key has or had a moment ago, `seen` if no other was noticed; None:
+        it is absent. For watching one record where looking costs: nothing is missed for long, but
+        only `get` tells what is current."""
+        record = self.get(key)
+        return record.version if record else None
+
     @abstractmethod
     def keys(self, kind: str) -> list[str]:
         """The present keys of one kind, sorted. No snapshot: concurrent changes may be missed."""

@@ -31,6 +31,9 @@ class GuardedRecords(Records):
     def delete(self, key: str, *, expected: str) -> None:
         self._guard(lambda: self._inner.delete(key, expected=expected))
 
+    def glance(self, key: str, seen: str | None) -> str | None:
+        return self._guard(lambda: self._inner.glance(key, seen))
+
     def keys(self, kind: str) -> list[str]:
         return self._guard(lambda: self._inner.keys(kind))
 

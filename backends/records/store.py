@@ -25,6 +25,8 @@ from backends.stores.base import Store
 from backends.stores.settled import create
 
 _TRIES = 8
+_KNOWN = 1024
+"""Keys whose last known state is remembered."""
 
 
 class StoreRecords(Records):
@@ -37,6 +39,8 @@ class StoreRecords(Records):
         self._store = store
         self._nonce = nonce
         self._deleted: dict[str, int] = {}
+        self._known: dict[str, Slot] = {}
+        """States that certainly were the latest of their keys once."""
         self._seen: dict[str, tuple[int, str]] = {}
 
     def get(self, key: str) -> Record | None:
@@ -56,6 +60,17 @@ class StoreRecords(Records):
     def delete(self, key: str, *, expected: str) -> None:
         """See Records."""
         self._advance(key, self._expected(checked_key(key), expected), None)
+
+    def glance(self, key: str, seen: str | None) -> str | None:
+        """See Records. Costs a read of what comes after `seen`, and one of it if nothing does."""
+        version = Version.parse(seen) if seen else None
+        if version:
+            if after := self._try_read(checked_key(key), version.number + 1):
+                return None if after.value is None else str(after.version)
+            before = self._try_read(key, version.number)
+            if before and before.version == version:
+                return seen
+        return super().glance(key, seen)
 
     def keys(self, kind: str) -> list[str]:
         """See Records. Costs one listing."""
@@ -95,6 +110,9 @@ class StoreRecords(Records):
     def _expected(self, key: str, expected: str) -> Slot:
         """The slot of the version that the caller read. Whether it is the latest, the creation
         of the next one shows."""
+        known = self._known.get(key)
+        if known and str(known.version) == expected and known.value is not None:
+            return known
         version = Version.parse(expected)
         with suppress(NotFound):
             if version and (slot := self._read(key, version.number)).version == version:
@@ -102,6 +120,30 @@ class StoreRecords(Records):
         raise Conflict(f"record {key} is no longer at version {expected}; read it again")
 
     def _latest(self, key: str) -> Slot | None:
+        """The highest slot."""
+        known = self._known.get(key)
+        if known and self._unchanged(key, known):
+            return known
+        latest = self._listed(key)
+        if latest:
+            self._learn(key, latest)
+        return latest
+
+    def _unchanged(self, key: str, known: Slot) -> bool:
+        """Whether a state that once was the latest still is, with two reads and no listing. First
+        that the next one is not there, then that this one is: as long as it is, none after it was
+        deleted, so the next one had not been made when it was looked for."""
+        if self._try_read(key, known.version.number + 1):
+            return False
+        present = self._try_read(key, known.version.number)
+        return present is not None and present.version == known.version
+
+    def _learn(self, key: str, slot: Slot) -> None:
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        self._known[key] = slot
+
+    def _listed(self, key: str) -> Slot | None:
         """The highest slot. Listed before and after it was read, for in between it may have been
         replaced, deleted and made a second time by a sleeper; what sleepers make is never the
         highest."""
@@ -124,6 +166,7 @@ class StoreRecords(Records):
         version = self._make(key, old, lambda new: Slot(new, floor, value).sealed(key), tried)
         if version is None or not self._is_first(key, old):
             version = self._sort_out(key, list(tried.values()), version)
+        self._learn(key, Slot(version, floor, value))
         with suppress(Unavailable):
             self._drop(key, floor, version.number)
         return version

@@ -125,7 +125,7 @@ def test_without_the_second_listing_a_sleepers_slot_is_believed() -> None:
         number = self._highest(key)
         return self._try_read(key, number) if number else None
 
-    with patch.object(StoreRecords, "_latest", once):
+    with patch.object(StoreRecords, "_listed", once):
         assert breaks()
 
 

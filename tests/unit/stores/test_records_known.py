@@ -1,0 +1,131 @@
+"""StoreRecords that have seen a key before: what reading it costs, and that what they remember is
+never taken for the present state when it was replaced before the read began."""
+
+import time
+from itertools import product
+from typing import Any
+from unittest.mock import patch
+
+from backends.errors import Unavailable
+from backends.records.slots import Slot
+from backends.records.store import StoreRecords
+from backends.stores.base import Listed
+from backends.stores.counting import Counting
+from backends.stores.memory import MemoryStore
+
+KEY = "claims/one"
+
+
+class Interrupted(MemoryStore):
+    """Lets something happen before one of its requests; may lose what is to be deleted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at = -1
+        self.then: Any = None
+        self.deletes = True
+
+    def _count(self) -> None:
+        self.at -= 1
+        if self.at == -1 and self.then:
+            then, self.then = self.then, None
+            then()
+
+    def get(self, key: str) -> bytes:
+        self._count()
+        return super().get(key)
+
+    def list(self, prefix: str, after: str = "") -> list[Listed]:
+        self._count()
+        return super().list(prefix, after)
+
+    def delete(self, key: str) -> None:
+        if not self.deletes:
+            raise Unavailable("lost")
+        super().delete(key)
+
+
+def stale_reads() -> list[tuple[int, bool, int, int]]:
+    """A reader knows a state. Others change it a few times before it reads again, with what they
+    replace deleted or not yet, and a few times more within the read, before any of its requests."""
+    found = []
+    for before, deleted, within, request in product(range(4), (True, False), range(4), range(8)):
+        store = Interrupted()
+        reader, writer = StoreRecords(store), StoreRecords(store)
+        latest = writer.put(KEY, b"0", expected=None)
+        reader.get(KEY)
+
+        def change(store: Interrupted, writer: StoreRecords, times: int) -> None:
+            for _ in range(times):
+                record = StoreRecords(store).get(KEY)
+                assert record is not None
+                value = b"%d" % (int(record.value) + 1)
+                writer.put(KEY, value, expected=record.version)
+
+        store.deletes = deleted
+        change(store, writer, before)
+        store.deletes = True
+        store.then = lambda s=store, w=writer, times=within: change(s, w, times)
+        store.at = request
+        record = reader.get(KEY)
+        assert record is not None
+        assert latest.value == b"0"
+        if int(record.value) < before:
+            found.append((before, deleted, within, request))
+    return found
+
+
+def test_no_state_is_read_that_was_replaced_before() -> None:
+    assert stale_reads() == []
+
+
+def test_without_the_second_read_a_state_that_was_replaced_is_believed() -> None:
+    def once(self: StoreRecords, key: str, known: Slot) -> bool:
+        return self._try_read(key, known.version.number + 1) is None
+
+    with patch.object(StoreRecords, "_unchanged", once):
+        assert stale_reads()
+
+
+def test_in_the_other_order_a_state_that_was_replaced_is_believed() -> None:
+    def in_the_other_order(self: StoreRecords, key: str, known: Slot) -> bool:
+        present = self._try_read(key, known.version.number)
+        after = self._try_read(key, known.version.number + 1)
+        return present is not None and present.version == known.version and after is None
+
+    with patch.object(StoreRecords, "_unchanged", in_the_other_order):
+        assert stale_reads()
+
+
+def test_what_is_known_is_read_without_listing() -> None:
+    store = Counting(MemoryStore(), time.monotonic)
+    records = StoreRecords(store)
+    made = records.put(KEY, b"one", expected=None)
+    store.total.clear()
+    assert records.get(KEY) == made
+    assert dict(store.total) == {"get": 2}
+    store.total.clear()
+    changed = records.put(KEY, b"two", expected=made.version)
+    assert store.total["list"] == 0
+    assert (store.total["put"], store.total["get"]) == (2, 1)  # one of them the first witness
+    store.total.clear()
+    records.put(KEY, b"three", expected=changed.version)
+    assert dict(store.total) == {"put": 1, "get": 1, "delete": 1}
+
+
+def test_a_glance_costs_a_read_or_two_and_finds_what_is_newer() -> None:
+    store = Counting(MemoryStore(), time.monotonic)
+    writer, watcher = StoreRecords(store), StoreRecords(store)
+    made = writer.put(KEY, b"one", expected=None)
+    seen = watcher.glance(KEY, None)
+    assert seen == made.version
+    store.total.clear()
+    assert watcher.glance(KEY, seen) == seen
+    assert dict(store.total) == {"get": 2}
+    changed = writer.put(KEY, b"two", expected=made.version)
+    store.total.clear()
+    assert watcher.glance(KEY, seen) == changed.version
+    assert dict(store.total) == {"get": 1}
+    for value in (b"3", b"4", b"5"):
+        changed = writer.put(KEY, value, expected=changed.version)
+    assert watcher.glance(KEY, seen) == changed.version
