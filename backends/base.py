@@ -158,6 +158,8 @@ class Capabilities:
     """Every node with this profile sees the same volumes (Docker's scope `global`)."""
     access: frozenset[Access]
     fencing: Fencing
+    metered: bool = False
+    """Every request to the storage costs money: what nobody waits for is asked seldom."""
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,12 @@ class Claims:
         except Conflict:
             raise Unavailable(f"claim {claim.uuid} changed meanwhile; try again") from None
 
+    @property
+    def any(self) -> bool:
+        """Whether this process has acquired or resumed a claim and has not begun to release it."""
+        with self._lock:
+            return bool(self._granted)
+
     def lost(self, claims: Iterable[Claim]) -> dict[str, Fenced]:
         """Which of these claims this node has no more, by uuid, each with the reason. Reads only
         those that changed since they were last read; call it every ttl or so: besides a lost

@@ -16,7 +16,7 @@ suspended would go on believing.
 
 import json
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 
 from backends.errors import Claimed, Conflict, Damaged, Fenced, Invalid, Unavailable
@@ -25,6 +25,10 @@ from backends.typed import typed
 
 KIND = "nodes"
 FORMAT = 1
+_SELDOM = 10.0
+"""Seconds between two looks at one lease, at most ..."""
+_CALM = 16
+"""... and at least this part of the time for which it has stood still."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +100,26 @@ class LeaseWatch:
         self._lock = threading.Lock()
         self._versions: dict[str, tuple[str | None, float]] = {}
         self._stamps: dict[str, tuple[str | None, float]] = {}
+        self._glanced: dict[str, float] = {}
 
     def look(self) -> None:
         """Look at all leases with one listing; call it in the background every second or so, and
         a takeover need not begin to wait when it is asked for."""
         for key, stamp in self._records.stamps(KIND).items():
             self._note(self._stamps, key.removeprefix(f"{KIND}/"), stamp)
+
+    def glance(self, nodes: Iterable[str]) -> None:
+        """As `look`, at the leases of a few nodes and with a read or two for each, where listing
+        costs. A lease that has long stood still is looked at less often. What is seen may be old
+        by now; but it was there when it was seen, and that is all that `standing` counts from."""
+        for node in nodes:
+            seen, age = self._stamp(node)
+            if seen and self._clock() - self._glanced.get(node, -_SELDOM) < min(
+                _SELDOM, age / _CALM
+            ):
+                continue
+            self._glanced[node] = self._clock()
+            self._note(self._stamps, node, self._records.glance(f"{KIND}/{node}", seen))
 
     def standing(self, node: str, version: str | None) -> float:
         """For how many seconds the lease that was just read at `version` (None: absent) has been

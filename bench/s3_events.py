@@ -13,6 +13,7 @@ from bench.mariadb import transactions_per_second
 from bench.s3_places import KedgePlace, Lab
 from bench.s3_watch import Requests, Writer, await_spare, processor_seconds, sampled, spread
 from bench.service import pss, running
+from driver.keeper import QUIET
 from tests.lab.s3_nodes import BUCKET, Node
 
 Figures = dict[str, float]
@@ -137,7 +138,7 @@ def idle(lab: Lab, seconds: int) -> dict[str, Figures]:
         for name in ("no volume mounted", "one volume mounted"):
             if name.startswith("one"):
                 service.mount("idle")
-            time.sleep(20)
+            time.sleep(QUIET + 20)
             requests.begin()
             time.sleep(seconds)
             per_hour = {verb: 3600 * n / seconds for verb, n in requests.counted().items()}

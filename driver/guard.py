@@ -58,12 +58,11 @@ class Guard:
 
     def renew(self) -> None:
         """One round of renewal. Raises what the storage raises."""
-        due = self._owner.lease.due()
-        if due:
-            try:
-                self._owner.lease.renew()
-            except Fenced as lost:
-                log.error("%s", lost)
+        due = True
+        try:
+            due = self._owner.renew(claimed=bool(self._claimed()))
+        except Fenced as lost:
+            log.error("%s", lost)
         self._owner.look()
         for promise in self._claimed():
             self._one(promise, self._resume)
@@ -73,7 +72,7 @@ class Guard:
         if not due:
             return
         current = [promise.claim for promise in self._claimed() if promise.claim]
-        for uuid, reason in self._owner.claims.lost(current).items():
+        for uuid, reason in self._owner.lost(current).items():
             self._lost(uuid, reason)
 
     def alarm(self) -> None:

@@ -25,6 +25,12 @@ from driver.volumes import Volumes
 log = logging.getLogger(__name__)
 
 
+QUIET = 60.0
+"""Seconds after which nobody is taken to be looking ..."""
+QUIET_ROUNDS = 6
+"""... and one in so many rounds asks what exists, where every question costs."""
+
+
 @dataclass(frozen=True)
 class Pace:
     """How often and how patiently, in seconds."""
@@ -33,7 +39,8 @@ class Pace:
     schedule: float = 60.0
     """How much later than its hour a snapshot may be taken."""
     watch: float = 10.0
-    """Until a volume made or removed by another node shows in `docker volume ls`."""
+    """Until a volume made or removed by another node shows in `docker volume ls`; up to six times
+    as long, once, where every question costs and nobody has asked for a minute."""
     each: float = 10.0
     """How long one volume may hold up the tending of the next."""
     first_try: float = 20.0
@@ -104,12 +111,14 @@ class Watcher:
         self._volumes = volumes
         self._profile = profile
         self._backend = volumes.backends[profile]
+        self._rounds = 0
 
     def round(self) -> None:
         """One round. Raises what the backend raises."""
-        self._volumes.inventory.refresh(self._profile)
-        known = [k.volume for k in self._volumes.inventory.all() if k.profile == self._profile]
-        self._volumes.owners[self._profile].refresh(known)
+        metered = self._backend.capabilities.metered
+        if not (metered and self._rounds % QUIET_ROUNDS and self._volumes.unasked > QUIET):
+            self._refresh()
+        self._rounds += 1
         usage = self._volumes.attachments.usage
         for attachment in self._backend.attachments():
             promise = self._volumes.ledger.get(attachment.name)
@@ -117,6 +126,11 @@ class Watcher:
                 usage[attachment.name] = self._backend.usage(attachment)
         if isinstance(self._backend, Tidies):
             self._backend.tidy()
+
+    def _refresh(self) -> None:
+        self._volumes.inventory.refresh(self._profile)
+        known = [k.volume for k in self._volumes.inventory.all() if k.profile == self._profile]
+        self._volumes.owners[self._profile].refresh(known)
 
 
 class Keeper:

@@ -18,6 +18,13 @@ from backends.leases import Lease, LeaseWatch, Terms
 
 log = logging.getLogger(__name__)
 
+CHECK = 10.0
+"""Seconds between two looks whether claims were taken by force, where every look costs and the
+storage refuses what a stale node writes."""
+
+GLANCES = 12
+"""Up to so many leases it is cheaper to read each than to list all."""
+
 POLL = 0.25
 """Seconds between two looks at a claim that another node is about to release."""
 
@@ -59,6 +66,7 @@ class Ownership:
         )
         self.claims = Claims(backend.records, self.lease, now)
         self._lock = threading.Lock()
+        self._checked = float("-inf")
         self._holders: dict[str, tuple[str, Holder]] = {}
 
     @property
@@ -177,9 +185,37 @@ class Ownership:
             log.warning("%s", lost)
 
     def look(self) -> None:
-        """Watch all leases, so that a takeover need not begin to wait when it is asked for."""
-        if self.matters:
+        """Watch leases, so that a takeover need not begin to wait when it is asked for: where
+        looking costs, those of the nodes that hold a volume."""
+        if not self.matters:
+            return
+        nodes = self._others() if self._backend.capabilities.metered else None
+        if nodes is None or len(nodes) > GLANCES:
             self.watch.look()
+        else:
+            self.watch.glance(nodes)
+
+    def _others(self) -> set[str]:
+        with self._lock:
+            holders = [holder for _, holder in self._holders.values()]
+        return {holder.node for holder in holders if holder.held} - {self.lease.node}
+
+    def renew(self, *, claimed: bool) -> bool:
+        """Renew the lease if it is time to, and there is a claim that it covers: in the ledger
+        (`claimed`), or one that a call has at the moment. Whether that was so. Fenced when the
+        lease was lost."""
+        due = self.lease.due() and (claimed or self.claims.any)
+        if due:
+            self.lease.renew()
+        return due
+
+    def lost(self, claims: Sequence[Claim]) -> Mapping[str, Fenced]:
+        """Which of these claims were taken by force, each with the reason."""
+        if self._backend.capabilities.metered:
+            if self._clock() - self._checked < CHECK:
+                return {}
+            self._checked = self._clock()
+        return self.claims.lost(claims)
 
     def refresh(self, volumes: Sequence[Volume[Any]]) -> None:
         """Learn who holds which of these volumes; only claims that changed are read."""

@@ -90,6 +90,7 @@ class Volumes:
         self._now = now
         self._new_uuid = new_uuid
         self._must_see = must_see
+        self._asked = clock()
 
     # -- Docker's verbs -------------------------------------------------------------------
 
@@ -145,6 +146,7 @@ class Volumes:
         """Every volume of every profile, from memory."""
         if not self.ready.wait(self.settings.call_seconds):
             raise Unavailable("kedge is starting; try again")
+        self._asked = self._clock()
         return [self.view(known) for known in self.inventory.all()]
 
     @property
@@ -162,8 +164,14 @@ class Volumes:
 
     # -- shared with the keeper and the operator's side ------------------------------------
 
+    @property
+    def unasked(self) -> float:
+        """Seconds since anybody asked for anything."""
+        return self._clock() - self._asked
+
     def view(self, known: Known) -> status.View:
         """The volume as people see it."""
+        self._asked = self._clock()
         name = known.volume.name
         return status.view(
             known,
@@ -181,6 +189,7 @@ class Volumes:
     ) -> T:
         """What `work` returns or raises; DeadlineExceeded after `seconds` (by default
         `call_seconds`), while the work goes on."""
+        self._asked = self._clock()
         return Call[T](seconds or self.settings.call_seconds, self._clock).run(work, what)
 
     def moment(self) -> datetime:

@@ -36,7 +36,7 @@ class World:
     """Storage and nodes. `before` is called with the name of every verb as it starts, `effect`
     with a word for everything that is about to change; either may raise or wait."""
 
-    stored: MemoryRecords = field(default_factory=MemoryRecords)
+    stored: Records = field(default_factory=MemoryRecords)
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
     """The data: by uuid, then by file name."""
     snapshots: dict[str, dict[str, tuple[str, dict[str, bytes]]]] = field(default_factory=dict)
@@ -94,6 +94,9 @@ class SimulatedRecords(Records):
     def delete(self, key: str, *, expected: str) -> None:
         self._world.effect(f"delete {key}")
         self._world.stored.delete(key, expected=expected)
+
+    def glance(self, key: str, seen: str | None) -> str | None:
+        return self._world.stored.glance(key, seen)
 
     def keys(self, kind: str) -> list[str]:
         return self._world.stored.keys(kind)

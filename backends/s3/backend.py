@@ -83,7 +83,7 @@ class S3Backend(MountingBackend[S3Settings, S3Options]):
     def capabilities(self) -> Capabilities:
         fencing = Fencing.NONE if self.settings.single_node else Fencing.STORE
         everywhere = not self.settings.single_node
-        return Capabilities(everywhere, frozenset({Access.SINGLE}), fencing)
+        return Capabilities(everywhere, frozenset({Access.SINGLE}), fencing, metered=True)
 
     def _attaching(self, volume: Volume[S3Options]) -> AbstractContextManager[None]:
         return self._disks.locked(volume.uuid)

@@ -39,6 +39,8 @@ class Machine:
         self.rate, self.offset = rate, network.chance.uniform(-1e6, 1e6)
         self.stopped_until = 0.0
         self.opaque = False
+        self.glances: tuple[str, ...] = ()
+        """Nodes whose leases are read one by one; none: all are listed."""
         self.ledger = Ledger()
         self.writing: dict[str, Claim] = {}
         self.deadlines: dict[str, float] = {}
@@ -161,10 +163,13 @@ class Service:
             del self.machine.writing[uuid]
 
     def observe(self) -> None:
-        """Watch all leases."""
+        """Watch leases: all of them at once, or, as where listing costs, one after the other."""
         while True:
             with contextlib.suppress(Unavailable):
-                self.watch.look()
+                if self.machine.glances:
+                    self.watch.glance(self.machine.glances)
+                else:
+                    self.watch.look()
             self.kernel.sleep(LOOK)
 
     # -- the worker ------------------------------------------------------------------------
@@ -188,8 +193,10 @@ class Service:
                     self.visit(uuid)
 
     def recover(self, uuid: str, claim: Claim) -> None:
-        """Go on with what still writes; release the rest."""
+        """Go on with what still writes; release the rest. The keeper may have carried it over
+        while the reply to a resumption was lost."""
         for _ in range(40):
+            claim = self.machine.ledger.claims.get(uuid, claim)
             try:
                 if self.machine.writing.get(uuid) == claim:
                     resumed = self.claims.resume(claim)

@@ -38,6 +38,7 @@ class World:
         opaque = chance.random() < 0.3
         for machine in self.machines:
             machine.opaque = opaque
+            machine.glances = tuple(names) if seed % 3 == 0 and not opaque else ()
 
     def machine(self, name: str, node: str, rate: float) -> Machine:
         """A machine of that name, and under that node name."""
