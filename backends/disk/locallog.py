@@ -7,6 +7,7 @@ believed any more: the log stays failed until it is opened anew.
 
 import json
 import re
+import struct
 import zlib
 from array import array
 from collections.abc import Sequence
@@ -23,6 +24,9 @@ LEAST = 3
 _NAME = re.compile(r"segment-([0-9a-f]{16})")
 _SPARE = re.compile(r"spare-[0-9a-f]{4}")
 _BINDING = "binding.json"
+_SENT = "sent"
+_MARK = struct.Struct("<QI")
+"""Of that file: the last entry that is in the store, and the log's identity; a checksum follows."""
 
 
 class Full(HostError):
@@ -173,6 +177,7 @@ class LocalLog:
     def release(self, upto: int) -> None:
         """Entries up to `upto` are in the store: segments that hold nothing else may be used
         again. The last two stay, for requests that come a second time."""
+        self._note_sent(upto)
         while len(self._segments) > 2 and self._segments[0].last <= upto:
             self._spare.append(_name(self._segments.pop(0).number))
 
@@ -276,12 +281,36 @@ class LocalLog:
             heads.pop(0)
         return heads
 
-    def holds_anything(self) -> bool:
-        """Whether there is an entry, or something that cannot be read. Changes nothing."""
-        return any(
-            next(Scan(self._files.read(_name(number)), 0, head.first).entries(), None)
-            for number, head in self._heads()
-        )
+    def holds_unsent(self, upto: int = 0) -> bool:
+        """Whether there is an entry that is not in the store, as far as is known here and as the
+        caller knows of those up to `upto`. Changes nothing."""
+        upto, heads = max(upto, self._sent()), self._heads()
+        for place, (number, _) in enumerate(heads):
+            if heads[place + 1 :] and heads[place + 1][1].first <= upto + 1:
+                continue
+            if any(seq > upto for seq in logformat.numbers(self._files.read(_name(number)))):
+                return True
+        return False
+
+    def _note_sent(self, upto: int) -> None:
+        """Leave word for those who find this log when its process is gone. Never synced: an old
+        word, or none, only makes more of the log look unsent."""
+        with suppress(HostError):
+            if _SENT not in self._files.names():
+                self._files.allocate(_SENT, _MARK.size + 4)
+            mark = _MARK.pack(upto, self.binding.identity)
+            self._files.write(_SENT, 0, [mark + zlib.crc32(mark).to_bytes(4, "little")])
+
+    def _sent(self) -> int:
+        """Up to which entry everything is known to be in the store."""
+        if _SENT not in self._files.names():
+            return 0
+        body = self._files.read(_SENT)
+        mark = body[: _MARK.size]
+        if body[_MARK.size :] != zlib.crc32(mark).to_bytes(4, "little"):
+            return 0
+        upto, identity = _MARK.unpack(mark)
+        return upto if identity == self.binding.identity else 0
 
     def _close_last(self, for_good: bool) -> None:
         """Go on in a new segment: behind the end of this one may lie whole entries of a future

@@ -143,6 +143,15 @@ class Scan:
             )
 
 
+def numbers(body: bytes) -> Iterator[int]:
+    """Of all entries in a segment up to the first that cannot be told from rubbish, whatever their
+    order and their data."""
+    place = HEADER
+    while (found := _decode(body, place, 1 << 64)) is not None:
+        yield found[0].seq
+        place += found[1]
+
+
 def _decode(body: bytes, place: int, shipped: int) -> tuple[Entry, int, bool] | None:
     """The entry at `place`, its size, and whether its data are right, or wanted no more; None if
     none is there."""

@@ -141,6 +141,15 @@ def _fence(journal: Journal, owner: Owner, binding: Binding | None) -> int | Non
     return reached[0]
 
 
+def _reached(journal: Journal, binding: Binding) -> int:
+    """How far a log that the history has passed by is in it, as far as its end still tells."""
+    who = (binding.epoch, binding.session)
+    return max(
+        (one.upto for one in journal.tail.holders if (one.epoch, one.session.hex()) == who),
+        default=0,
+    )
+
+
 def _still_ours(place: Place, journal: Journal) -> Head:
     head = journal.patiently(lambda: place.heads.read(journal.uuid))
     if not head.owned_by(journal.owner):
@@ -165,7 +174,7 @@ def _recover(
         return _Recovered(new_log(place.files, fresh, terms.segments), [])
     log = LocalLog(place.files, binding, terms.segments)
     if upto is None:
-        kept = log.holds_anything()
+        kept = log.holds_unsent(_reached(journal, binding))
         log.close()
         files = place.orphan(binding) if kept else place.files
         return _Recovered(new_log(files, fresh, terms.segments), [])

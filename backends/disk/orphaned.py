@@ -7,14 +7,16 @@ next owner's first checkpoint), the whole branch can be shown; later only the bl
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from backends.disk.coding import Coder
 from backends.disk.head import Head
 from backends.disk.journal import Journal
-from backends.disk.locallog import Binding, Files, LocalLog
+from backends.disk.locallog import Binding, Files, LocalLog, binding_of
+from backends.disk.logfiles import LogFiles
 from backends.disk.overlay import Overlay
 from backends.disk.peeking import peek
-from backends.errors import HostError
+from backends.errors import Damaged, HostError
 from backends.stores.base import Store
 
 
@@ -71,6 +73,21 @@ class Unchanged:
     def close(self) -> None:
         """See Files."""
         self._files.close()
+
+
+def unsent(directory: Path, uuid: str) -> bool:
+    """Whether the local log in a directory holds what is not known to be in the store, or cannot
+    be read."""
+    if not directory.is_dir():
+        return False
+    files = LogFiles(directory)
+    try:
+        binding = binding_of(files, uuid)
+        return binding is not None and LocalLog(Unchanged(files), binding, 1).holds_unsent()
+    except Damaged:
+        return True
+    finally:
+        files.close()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The disks of an s3 profile on this node: made, opened at a path, closed, deleted."""
 
+import logging
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from backends.disk.deletion import delete_disk
 from backends.disk.fuse.layer import Layer
 from backends.disk.fuse.path import DataPath
 from backends.disk.head import CLAIM_SHIFT, Head, Heads, State
+from backends.disk.orphaned import orphan_name, unsent
 from backends.disk.remote import Arguments, Bucket, random_id
 from backends.disk.serve import Config
 from backends.disk.unlocking import coder_of, wrapped
@@ -27,6 +29,8 @@ from backends.s3.options import S3Options
 from backends.snapshots import Source
 from backends.stores.base import Store
 
+log = logging.getLogger(__name__)
+
 OPEN_SECONDS = 20.0
 CLOSE_SECONDS = 20.0
 _LOCK_SECONDS = 10.0
@@ -37,6 +41,11 @@ def label(uuid: str, node: str) -> str:
     """What `losetup` shows for a volume's device. Nodes in containers share their machine's loop
     devices, and each knows its own by this."""
     return f"kedge:{uuid}:s3:{zlib.crc32(node.encode()):08x}"
+
+
+def allocated(directory: Path) -> int:
+    """Bytes that the files of a directory take."""
+    return sum(file.stat().st_blocks * 512 for file in directory.iterdir())
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,14 @@ class Disks:
         return True
 
     def _remove(self, uuid: str) -> None:
+        kept = sorted(self.directory(uuid).glob(orphan_name("*")))
+        last = self.directory(uuid) / "log"
+        for orphan in [*kept, last] if unsent(last, uuid) else kept:
+            log.warning(
+                "disk %s was deleted: what this node had written and not sent of it, in %s "
+                "(%d bytes), goes with it",
+                *(uuid, orphan, allocated(orphan)),
+            )
         for place in (self.directory(uuid), self.path(uuid, "").directory):
             shutil.rmtree(place, ignore_errors=True)
 

@@ -21,7 +21,7 @@ from backends.disk.unlocking import coder_of
 from backends.errors import Damaged, InUse, NotFound, Unavailable
 from backends.host.failures import explained
 from backends.inspection import Exported, Orphan, Progress, Sink
-from backends.s3.disks import Disks
+from backends.s3.disks import Disks, allocated
 from backends.s3.options import S3Options
 
 _THREADS = 6
@@ -120,7 +120,7 @@ class Inspection:
             head = self.disks.heads.read(uuid)
             if head.session == binding.session or head.node == self.disks.context.node:
                 return ""
-            kept = LocalLog(Unchanged(files), binding, 1).holds_anything()
+            kept = LocalLog(Unchanged(files), binding, 1).holds_unsent()
         finally:
             files.close()
         return branch_name(binding) if kept else ""
@@ -128,8 +128,7 @@ class Inspection:
 
 def _orphan(name: str, path: Path) -> Orphan:
     kept = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    size = sum(file.stat().st_blocks * 512 for file in path.iterdir())
-    return Orphan(name, kept, size)
+    return Orphan(name, kept, allocated(path))
 
 
 @contextmanager

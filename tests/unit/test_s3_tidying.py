@@ -66,3 +66,22 @@ def test_one_that_is_in_work_holds_up_no_other(
     with pytest.raises(HostError, match="on fire"):
         Tidying(disks).round([])
     assert {path.name for path in (tmp_path / "state/disks").iterdir()} == {"a", "b"}
+
+
+def test_orphans_that_go_with_their_disk_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    heads = Heads(StoreRecords(MemoryStore()))
+    context = Context("s3", "node", tmp_path / "mounts", tmp_path / "state")
+    disks = Disks(Bucket("b"), MemoryStore(), heads, context, lambda name: None)  # type: ignore[arg-type,return-value]
+    orphan = disks.directory("a") / "orphan-10001-abcdef01"
+    orphan.mkdir(parents=True)
+    (orphan / "segment-0000000000000001").write_bytes(bytes(4096))
+    (disks.directory("a") / "log").mkdir()
+    heads.create("a", 4096)
+    heads.delete("a")
+    Tidying(disks).round([])
+    assert not orphan.exists()
+    (said,) = caplog.messages
+    assert "disk a was deleted" in said
+    assert f"{orphan} (4096 bytes)" in said

@@ -59,7 +59,13 @@ def test_there_is_room_after_any_number_of_kills(shipped: str) -> None:
         assert reopened(where).read(0, 4096) == bytes([3 * SEGMENTS]) * 4096
 
 
-@pytest.mark.parametrize("end", [Disk.close, Disk.flush], ids=["closed", "killed"])
+def sent(disk: Disk) -> None:
+    """Its server is killed when everything is in the store."""
+    disk.flush()
+    assert disk.ship()
+
+
+@pytest.mark.parametrize("end", [Disk.close, Disk.flush, sent], ids=["closed", "killed", "sent"])
 def test_only_what_was_not_sent_is_an_orphan(end: Callable[[Disk], None]) -> None:
     """A disk that was closed here and written elsewhere since left nothing behind; one whose server
     was killed with something unsent did."""
@@ -80,9 +86,35 @@ def test_only_what_was_not_sent_is_an_orphan(end: Callable[[Disk], None]) -> Non
         other.write(4096, b"2" * 4096, 2)
         other.close()
         again = open_disk(here, UUID, claim=3, terms=terms)
-        expected = b"1" if end is Disk.close else bytes(1)
+        expected = bytes(1) if end is Disk.flush else b"1"
         assert again.read(0, 8192) == expected * 4096 + b"2" * 4096
-    assert len(aside) == (0 if end is Disk.close else 1)
+    assert len(aside) == (1 if end is Disk.flush else 0)
+
+
+def test_what_was_sent_and_what_was_written_behind_it_are_told_apart() -> None:
+    where = place()
+    with small_sizes():
+        disk = reopened(where)
+        for count in range(30):
+            disk.write(0, bytes([count]) * 4096, 2 * count + 2)
+            disk.flush()
+            disk.ship()
+            assert not disk.parts.log.holds_unsent()
+        disk.write(0, b"x" * 4096, 1000)
+        assert disk.parts.log.holds_unsent()
+        assert not disk.parts.log.holds_unsent(upto=31)
+
+
+@pytest.mark.parametrize("spoiled", [b"", b"\xff" * 16, bytes(16)], ids=["short", "ones", "zeros"])
+def test_a_spoiled_word_about_what_was_sent_is_no_word(spoiled: bytes) -> None:
+    where = place()
+    with small_sizes():
+        disk = reopened(where)
+        disk.write(0, b"1" * 4096, 2)
+        sent(disk)
+        assert isinstance(where.files, MemoryFiles)
+        where.files.put("sent", spoiled)
+        assert disk.parts.log.holds_unsent()
 
 
 def test_a_closed_disk_takes_no_room_on_the_node() -> None:
