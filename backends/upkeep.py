@@ -18,8 +18,10 @@ class Rewrappable(Protocol):
 
 @runtime_checkable
 class Tidies(Protocol):
-    """Implemented by backends that keep something of each volume on the nodes that had it."""
+    """Implemented by backends that keep something of each volume on the nodes that had it, or of
+    changes that a crash cut off."""
 
     def tidy(self) -> None:
-        """Remove what this node keeps of volumes that are gone for good. Called now and then, by
-        one thread. Raises what the storage raises; then it is tried again."""
+        """Remove what this node keeps of volumes that are gone for good, and what nobody will
+        finish any more. Called now and then, by one thread. Raises what the storage raises;
+        then it is tried again."""

@@ -14,7 +14,7 @@ show() { # print a command as one would type it, then run it
     "$docker" "$@"
 }
 ask() { # CONTAINER SQL
-    printf '\033[36m$ docker exec %s mariadb -e "%s"\033[0m\n' "$1" "$2"
+    printf '\033[36m$ docker exec %s mariadb --table -e "%s"\033[0m\n' "$1" "$2"
     "$docker" exec "$1" mariadb --table -e "$2"
 }
 

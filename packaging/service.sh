@@ -10,7 +10,7 @@ units=/etc/systemd/system
 with_systemd() { [ -d /run/systemd/system ]; }
 
 install_service() {
-    local pip copy
+    local pip
     if docker plugin inspect kedge >/dev/null 2>&1; then
         echo "The managed plugin kedge is installed, and Docker would ask that: make uninstall" >&2
         exit 1
@@ -23,7 +23,7 @@ install_service() {
     $pip install -q --require-hashes -r "$source/requirements-build.lock"
     $pip install -q --require-hashes -r "$source/requirements-run.lock"
     copy=$(mktemp -d) # a build leaves traces beside its source
-    trap 'rm -rf "$copy"' EXIT
+    trap 'rm -rf "$copy"' EXIT # which is no longer in this function: `copy` is not local
     cp -r "$source"/{pyproject.toml,README.md,LICENSE,backends,driver} "$copy/"
     $pip install -q --no-deps --no-build-isolation --force-reinstall "$copy"
     install -d /opt/kedge/share/doc/kedge

@@ -4,6 +4,8 @@ Values that lost, and keys whose removal was interrupted, can be told from live 
 and go at once. A key in the making looks like one whose maker died: it goes when it is old.
 """
 
+from contextlib import suppress
+
 from backends.records.base import is_key
 from backends.records.key_directory import KeyDirectory
 from backends.records.root import Root
@@ -27,19 +29,22 @@ def sweep(root: Root, grace: float) -> int:
                 elif name.startswith((".new.", ".old.")):
                     swept += _sweep_making(root, place, grace)
                 elif name.startswith(".now."):
-                    root.files.unlink(place.path)
+                    with suppress(FileNotFoundError):
+                        root.files.unlink(place.path)
     return swept
 
 
 def _sweep_making(root: Root, making: KeyDirectory, grace: float) -> bool:
-    if making.path.name.startswith(".new."):
-        if _age(root, making) < grace:
-            return False
-        dropped = root.fresh(making.path.parent, ".old")
-        root.files.rename(making.path, dropped)
-        making = KeyDirectory(dropped, root.files)
-    making.erase()
-    return True
+    with suppress(FileNotFoundError):  # it was settled, or somebody else sweeps it
+        if making.path.name.startswith(".new."):
+            if _age(root, making) < grace:
+                return False
+            dropped = root.fresh(making.path.parent, ".old")
+            root.files.rename(making.path, dropped)
+            making = KeyDirectory(dropped, root.files)
+        making.erase()
+        return True
+    return False
 
 
 def _age(root: Root, place: KeyDirectory) -> float:

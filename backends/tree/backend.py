@@ -48,11 +48,14 @@ from backends.tree.store import Store
 
 T = TypeVar("T", bound=TreeOptions)
 
+SWEPT_EVERY = 1000
+"""Rounds of the keeper: some hours."""
+
 
 class TreeBackend(MountingBackend[P, T], Generic[P, T]):
-    """Everything but `capabilities`. Also Resizable, Trash and Snapshots. A subclass that does not
-    reach its data directly brings a `source`; `limit` is called for every new plain directory with
-    a size, `guard` wraps the records."""
+    """Everything but `capabilities`. Also Resizable, Trash, Snapshots and Tidies. A subclass that
+    does not reach its data directly brings a `source`; `limit` is called for every new plain
+    directory with a size, `guard` wraps the records."""
 
     def __init__(
         self,
@@ -78,8 +81,9 @@ class TreeBackend(MountingBackend[P, T], Generic[P, T]):
         self._data = TreeData({Layout.DIRECTORY: directory, Layout.IMAGE: self._image}, removal)
         self._inspection = Inspection(self.source, self._image)
         self._reserve = Reserve(store.root / "reserve")
+        self._files = DirectoryRecords(self.store.records)
         records = GuardedRecords(
-            ReservedRecords(DirectoryRecords(self.store.records), self._reserve),
+            ReservedRecords(self._files, self._reserve),
             Checked(self.check),
         )
         self._keep_in(guard(records), self._data, settle=_settled)
@@ -95,6 +99,7 @@ class TreeBackend(MountingBackend[P, T], Generic[P, T]):
         )
         self._opening = threading.Lock()
         self._opened = False
+        self._sweep_in = 0
 
     def remove(self, volume: Volume[T]) -> Removed:
         remove = super().remove
@@ -163,6 +168,14 @@ class TreeBackend(MountingBackend[P, T], Generic[P, T]):
         self.check()
         with explained(f"export volume {volume.name}"):
             return self._inspection.export(volume, snapshot, to, progress)
+
+    def tidy(self) -> None:
+        """What processes that were killed left of their records: rarely anything, so rarely."""
+        if self._sweep_in == 0:
+            self.check()
+            self._files.sweep()
+            self._sweep_in = SWEPT_EVERY
+        self._sweep_in -= 1
 
     def findings(self) -> Sequence[Finding]:
         return findings.of(self.store, self.reaper, self._catalog, self._mounted)

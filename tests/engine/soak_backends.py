@@ -28,7 +28,7 @@ def test_every_backend_is_there_with_its_tools(full: ManagedNode) -> None:
     (full.data / "kedge.toml").write_text(
         "[profiles.local]\nbackend = 'local'\n"
         "[profiles.bucket]\nbackend = 's3'\nbucket = 'b'\nendpoint = 'http://127.0.0.1:9'\n"
-        "[profiles.cluster]\nbackend = 'ceph'\nkeyring = '/host/kedge/keyring'\n"
+        "[profiles.cluster]\nbackend = 'ceph'\nfs = 'f'\nkeyring = '/host/kedge/keyring'\n"
         "[profiles.pool]\nbackend = 'gluster'\nservers = '127.0.0.1'\nvolume = 'v'\n"
     )
     full.disable()
