@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TESTS = """
 import pytest
 
@@ -15,6 +17,7 @@ def test_shared(number):
 """
 
 
+@pytest.mark.sim  # it starts a pytest of three processes
 def test_a_group_stays_on_one_worker(tmp_path: Path) -> None:
     (tmp_path / "test_some.py").write_text(TESTS)
     argv = [sys.executable, "-m", "pytest", "-v", "-n", "2", "--dist", "loadgroup"]
