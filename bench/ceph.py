@@ -1,10 +1,12 @@
 """What kedge costs on Ceph: fio and sysbench beside mounts made by hand, on a cluster of its own.
 
 A cluster of one OSD (bluestore) on this machine. Four places in turns, so that a busy machine is
-busy for all of them: a subvolume by `ceph-fuse` by hand, a kedge volume of layout `filesystem`, an
-image by `rbd-fuse` and a loop device by hand (with direct I/O, and without librbd's cache, as kedge
-makes it), a kedge volume of layout `disk`. A fifth, only for comparison: the image by hand with the
-cache, which loses what it has confirmed when it is shut out (docs/decisions/0008).
+busy for all of them, every other time in the opposite order, as each is slower or faster for what
+ran just before: a subvolume by `ceph-fuse` by hand, a kedge volume of layout `filesystem`, an image
+by `rbd-fuse` and a loop device by hand (with direct I/O), a kedge volume of layout `disk`; all of
+them without the cache of Ceph's client, as kedge makes it. Two more, only for comparison: both by
+hand with that cache, which loses what it has confirmed when the client is shut out
+(docs/decisions/0008); they come last, half as often.
 
 The ratio is the median of the ratios of single rounds. Then, at the seam (so without waiting for
 any lease): the time to attach, to move (detach here, attach there), and to take over from a node
@@ -38,9 +40,13 @@ from tests.lab.ceph import CAPABILITIES, Ceph
 
 SIZE = 3 * 2**30
 PAIRS = {"kedge filesystem": "ceph-fuse by hand", "kedge disk": "rbd-fuse by hand"}
-CACHED = "rbd-fuse by hand, cache"
-SHORT = {"1M write, one fsync MiB/s": ["--size=64M"]}
-"""Without a cache 256 MiB would take a quarter of a minute."""
+CACHED = ("ceph-fuse by hand, cache", "rbd-fuse by hand, cache")
+SHORT = {
+    "1M write, one fsync MiB/s": ["--size=64M"],
+    "4k random read O_DIRECT IOPS": ["--size=64M"],
+}
+"""Without a cache 256 MiB would take a quarter of a minute, and longer where fio first writes what
+it is to read."""
 Found = dict[str, dict[str, list[float]]]
 
 
@@ -83,11 +89,12 @@ def places(lab: Lab) -> Iterator[dict[str, Path]]:
     """The directories to compare."""
     with ExitStack() as stack:
         yield {
-            "ceph-fuse by hand": stack.enter_context(_subvolume_by_hand(lab)),
+            "ceph-fuse by hand": stack.enter_context(_subvolume_by_hand(lab, "plain")),
             "kedge filesystem": stack.enter_context(_by_kedge(lab, Layout.FILESYSTEM)),
-            "rbd-fuse by hand": stack.enter_context(_image_by_hand(lab, "plain", cached=False)),
+            "rbd-fuse by hand": stack.enter_context(_image_by_hand(lab, "plain")),
             "kedge disk": stack.enter_context(_by_kedge(lab, Layout.DISK)),
-            CACHED: stack.enter_context(_image_by_hand(lab, "cached", cached=True)),
+            CACHED[0]: stack.enter_context(_subvolume_by_hand(lab, "cached", cached=True)),
+            CACHED[1]: stack.enter_context(_image_by_hand(lab, "cached", cached=True)),
         }
 
 
@@ -104,12 +111,13 @@ def _by_kedge(lab: Lab, layout: Layout) -> Iterator[Path]:
 
 
 @contextmanager
-def _subvolume_by_hand(lab: Lab) -> Iterator[Path]:
-    point, named = lab.home / "subvolume", {"vol_name": lab.cluster.fs, "sub_name": "by-hand"}
+def _subvolume_by_hand(lab: Lab, name: str, *, cached: bool = False) -> Iterator[Path]:
+    point, named = lab.home / f"subvolume-{name}", {"vol_name": lab.cluster.fs, "sub_name": name}
     point.mkdir()
     lab.cluster.mgr("fs subvolume create", size=SIZE, **named)
     path = lab.cluster.mgr("fs subvolume getpath", **named)
-    admin = ["-c", str(lab.cluster.conf), "-n", "client.admin"]
+    cache = [] if cached else ["--client_oc=false"]
+    admin = ["-c", str(lab.cluster.conf), "-n", "client.admin", *cache]
     _run("ceph-fuse", *admin, "--client_fs", lab.cluster.fs, "-r", path, str(point))
     try:
         (point / "data").mkdir()
@@ -120,7 +128,7 @@ def _subvolume_by_hand(lab: Lab) -> Iterator[Path]:
 
 
 @contextmanager
-def _image_by_hand(lab: Lab, name: str, *, cached: bool) -> Iterator[Path]:
+def _image_by_hand(lab: Lab, name: str, *, cached: bool = False) -> Iterator[Path]:
     images, point = lab.home / f"images-{name}", lab.home / name
     images.mkdir()
     point.mkdir()
@@ -152,15 +160,21 @@ def data_path(lab: Lab, found: Found, rounds: int, seconds: int, sysbench: int) 
     """Add job -> place -> what each round gave to `found`; yields after each round its number."""
     with places(lab) as where:
         for number in range(1, rounds + 1):
-            for name, options in JOBS.items():
-                for label, place in where.items():
-                    value = fio(place, [*options, *SHORT.get(name, [])], seconds)
+            for job, (name, options) in enumerate(JOBS.items()):
+                for label in _turn(where, number + job, cached=number % 2 == 1):
+                    value = fio(where[label], [*options, *SHORT.get(name, [])], seconds)
                     _add(found, name, label, value)
-            for label, place in where.items() if number <= sysbench else ():
-                if label != CACHED:
-                    value = transactions_per_second(place, 2 * seconds)
+            if number <= sysbench:
+                for label in _turn(where, number, cached=False):
+                    value = transactions_per_second(where[label], 2 * seconds)
                     _add(found, "sysbench oltp_write_only tps", label, value)
             yield number
+
+
+def _turn(where: Mapping[str, Path], number: int, *, cached: bool) -> list[str]:
+    """In which order the places are measured this time."""
+    compared = [label for label in where if label not in CACHED]
+    return (compared if number % 2 else compared[::-1]) + (list(CACHED) if cached else [])
 
 
 def _add(found: Found, job: str, place: str, value: float) -> None:

@@ -1,7 +1,7 @@
 """The backend `ceph`: volumes in a Ceph cluster, as CephFS subvolumes or as RBD images."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +52,7 @@ from backends.sizes import check_growth
 
 
 class CephBackend(MountingBackend[CephSettings, CephOptions]):
-    """See the package. Also Resizable, Trash, Snapshots and Fences."""
+    """See the package. Also Resizable, Trash, Snapshots, Fences and Tidies."""
 
     Settings: ClassVar[type[CephSettings]] = CephSettings
     Options: ClassVar[type[CephOptions]] = CephOptions
@@ -76,10 +76,11 @@ class CephBackend(MountingBackend[CephSettings, CephOptions]):
             context.profile,
             self.get,
         )
+        self._workers = Workers(place)
         self._data = CephData(
             {
                 Layout.FILESYSTEM: FilesystemLayout(place, _subvolumes(place)),
-                Layout.DISK: _disk(place),
+                Layout.DISK: _disk(place, self._workers),
             }
         )
         self._keep_in(records, self._data, settle=self._settled)
@@ -184,6 +185,12 @@ class CephBackend(MountingBackend[CephSettings, CephOptions]):
                 self._catalog.resize(volume, replace(options, size=size))
             return Growth.ONLINE if done else Growth.NEXT_ATTACH
 
+    def tidy(self) -> None:
+        """What this service, or one before it on this node, was doing to an image and could not
+        strike out: until then other nodes count it as a client."""
+        with explained("tidy up"):
+            self._workers.settle()
+
     def findings(self) -> Sequence[Finding]:
         return findings.of(self.cluster, self._catalog, self._mounted)
 
@@ -203,11 +210,17 @@ class CephBackend(MountingBackend[CephSettings, CephOptions]):
         layout.shut_out(volume.uuid, own)
 
     def _refuse_others(self, volume: Volume[CephOptions], clients: Sequence[Session]) -> None:
-        nodes = sorted({one.node for one in clients} - {self.context.node})
-        if nodes:
+        others = [one for one in clients if one.node != self.context.node]
+        if nodes := _named(one for one in others if not one.work):
             raise InUse(
-                f"volume {volume.name} is in use on node {', '.join(nodes)}; stop its containers "
+                f"volume {volume.name} is in use on node {nodes}; stop its containers "
                 f"there, or run `kedge takeover {volume.name}` if that node is dead"
+            )
+        if nodes := _named(others):
+            raise InUse(
+                f"kedge on node {nodes} is changing volume {volume.name}, or died while it was; "
+                f"try again in half a minute, or run `kedge takeover {volume.name}` if that node "
+                "is dead"
             )
 
     def _inherited(self, spec: Spec[CephOptions]) -> CephOptions:
@@ -225,6 +238,11 @@ class CephBackend(MountingBackend[CephSettings, CephOptions]):
         return options.settled(self.settings)
 
 
+def _named(sessions: Iterable[Session]) -> str:
+    """Their nodes, for people."""
+    return ", ".join(sorted({one.node for one in sessions}))
+
+
 def _subvolumes(place: Place) -> SubvolumeClients:
     settings = place.settings
     return SubvolumeClients(
@@ -232,7 +250,7 @@ def _subvolumes(place: Place) -> SubvolumeClients:
     )
 
 
-def _disk(place: Place) -> DiskLayout:
-    settings, workers = place.settings, Workers(place)
+def _disk(place: Place, workers: Workers) -> DiskLayout:
+    settings = place.settings
     clients = ImageClients(RbdFuse(place), RbdDevice(place), lambda: present().disk(settings))
     return DiskLayout(place, Images(place.cluster, workers.on), clients, workers)

@@ -17,6 +17,7 @@ from backends.ceph.options import CephOptions, Layout
 from backends.ceph.sessions import Sessions
 from backends.claims import Claim, Stale
 from backends.errors import Fenced, InUse
+from backends.host.waiting import wait_until
 from backends.options import Size
 from tests.ceph.conftest import Node
 from tests.lab.ceph import Ceph
@@ -51,7 +52,14 @@ class Writer:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def write(self, line: str) -> None:
+        self.append(line)
+        self.sync()
+
+    def append(self, line: str) -> None:
+        """Not durable yet."""
         os.write(self._file, line.encode() + b"\n")
+
+    def sync(self) -> None:
         os.fsync(self._file)
 
     def close(self) -> None:
@@ -253,3 +261,27 @@ def test_no_write_is_acknowledged_once_the_fence_is_up(node: Node, layout: Layou
             attempt.join(1)
             assert not attempt.acknowledged
     assert (attach(two, volume, 2).target / "log").read_text() == "one 1\n"
+
+
+@LAYOUTS
+def test_what_was_written_before_the_fence_is_there_or_its_fsync_fails(
+    node: Node, layout: Layout
+) -> None:
+    """A client that learns that it is shut out forgets what it has not sent; it must not say then
+    that there is nothing left to send."""
+    one, two = node("one"), node("two")
+    volume = make(one, layout)
+    with writer(attach(one, volume, 1)) as stale:
+        stale.write("one 1")
+        stale.append("one 2")
+        new = attach(two, volume, 2)
+        if layout is Layout.FILESYSTEM:
+            assert wait_until(lambda: not any(found.healthy for found in one.attachments()), 30)
+        try:
+            stale.sync()
+            confirmed = True
+        except OSError:
+            confirmed = False
+        found = (new.target / "log").read_text()
+    assert found in ("one 1\n", "one 1\none 2\n")
+    assert not confirmed or found.endswith("one 2\n")

@@ -170,18 +170,36 @@ class Namespace:
         try:
             self._first.wait(60)
         except subprocess.TimeoutExpired:
-            raise TimeoutError(f"the box does not end: {_states(self.processes())}") from None
+            raise TimeoutError(f"the box does not end: {_states(_below(self.pid))}") from None
+
+
+def _below(first: int) -> list[int]:
+    """A process and all its descendants. Also the dead: a thread of theirs may be what hangs, and
+    they are in no namespace any more."""
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parents[int(entry.name)] = int(_stat(entry)[1])
+    found = [first]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found
 
 
 def _states(pids: Iterable[int]) -> str:
-    """What each process is doing, for people."""
+    """What each thread is doing, for people."""
     found = []
-    for pid in pids:
+    for thread in (thread for pid in pids for thread in Path(f"/proc/{pid}/task").glob("*")):
         with suppress(OSError):
-            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-            where = Path(f"/proc/{pid}/wchan").read_text()
-            found.append(f"{pid} {Path(f'/proc/{pid}/comm').read_text().strip()} {state} {where}")
+            name, state = (thread / "comm").read_text().strip(), _stat(thread)[0]
+            calls = [line.split()[-1] for line in (thread / "stack").read_text().splitlines()]
+            found.append(f"{thread.name} {name} {state} {' '.join(calls[:6])}")
     return "; ".join(found)
+
+
+def _stat(process: Path) -> list[str]:
+    """State, parent, and what follows them in its `stat`."""
+    return (process / "stat").read_text().rsplit(")", 1)[1].split()
 
 
 def _inside(network: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -48,27 +49,36 @@ class Moves(DatabaseMoves):
         swarm.wait(lambda: bool(places(name)), "the service runs", seconds=MOVE_SECONDS)
         (old,) = places(name)
         first = next(m for m in swarm.members if m.node.status(name)["state"] == "attached")
-        stale = Writer(old / "log")
-        stale.write("first")
-        leaves(first)
-        try:
-            moved = f"{name} is elsewhere"
-            swarm.wait(lambda: bool(places(name) - {old}), moved, seconds=MOVE_SECONDS)
-            (new,) = places(name) - {old}
-            now = Writer(new / "log")
-            now.write("second")
-            attempt = Attempt(stale)
-            attempt.join(2)
-            assert not attempt.acknowledged
-        finally:
-            returns(first)
-        assert attempt.was_refused(60)
-        now.write("third")
+        with opened(old / "log") as stale:
+            stale.write("first")
+            leaves(first)
+            try:
+                moved = f"{name} is elsewhere"
+                swarm.wait(lambda: bool(places(name) - {old}), moved, seconds=MOVE_SECONDS)
+                (new,) = places(name) - {old}
+                with opened(new / "log") as now:
+                    now.write("second")
+                    attempt = Attempt(stale)
+                    attempt.join(2)
+                    assert not attempt.acknowledged
+            finally:
+                returns(first)
+            assert attempt.was_refused(60)
+        with opened(new / "log") as now:
+            now.write("third")
         assert (new / "log").read_text() == "first\nsecond\nthird\n"
         swarm.wait(lambda: f"volume {name} is fenced" in first.node.log(), "it is reported")
-        now.close()
-        stale.close()
         first.node.wait_for_state(name, "detached", seconds=MOVE_SECONDS)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Writer]:
+    """Closed also when a test fails: nothing of a node ends while its file is held from outside."""
+    writer = Writer(path)
+    try:
+        yield writer
+    finally:
+        writer.close()
 
 
 def idle(name: str) -> str:

@@ -15,7 +15,7 @@ def test_ceph_fuse_is_told_everything_and_mounts_as_the_volumes_own_user() -> No
     assert " ".join(made) == (
         "ceph-fuse -c /etc/ceph/ceph.conf -n client.kedge.u.3.n --keyring /s/keys/u "
         "--client_fs a -r /volumes/kedge/u/x --admin-socket /s/$pid --log-file /dev/null "
-        "--client_mount_timeout 15 -o fsname=kedge:p:u /s/m/u"
+        "--client_oc=false --client_mount_timeout 15 -o fsname=kedge:p:u /s/m/u"
     )
 
 
