@@ -148,27 +148,35 @@ class Copy:
         self._places = places
 
     def content(self, journal: Journal) -> tuple[Content, int]:
-        """What a record would say now, and how many blocks it would move."""
+        """What a record would say now, and how many blocks it would move. The record itself holds
+        only those: how many its frames hold follows from what it says."""
         extents: list[Extent] = []
         moved: list[int] = []
-        sources = [*enumerate(self._plan.parts), (INLINE, self._plan.inline)]
-        for source, part in sources:
+        inline: list[bytes] = []
+        for source, part in [*enumerate(self._plan.parts), (INLINE, self._plan.inline)]:
             for place, block in enumerate(part):
                 if not self._unchanged(journal, block):
                     continue
                 moved.append(block)
+                if source == INLINE:
+                    inline.append(self._inline[place])
+                found = Extent(block, 1, source, len(inline) - 1 if source == INLINE else place)
                 last = extents[-1] if extents else None
-                if last and (last.source, last.start + last.count, last.first + last.count) == (
-                    *(source, block, place),
-                ):
+                if last and _follows(last, found):
                     extents[-1] = replace(last, count=last.count + 1)
                 else:
-                    extents.append(Extent(block, 1, source, place))
+                    extents.append(found)
         sums = self._plan.sums(moved)
-        return Content(self._objects, tuple(extents), sums, self._inline), len(moved)
+        return Content(self._objects, tuple(extents), sums, tuple(inline)), len(moved)
 
     def _unchanged(self, journal: Journal, block: int) -> bool:
         known = self._places[block]
         with journal.lock:
             (found,) = journal.map.find(block, 1)
         return found is not None and (found.number, found.place) == (known.number, known.place)
+
+
+def _follows(last: Extent, found: Extent) -> bool:
+    """Whether a block continues an extent, on the disk and where it is kept."""
+    end = (last.source, last.start + last.count, last.first + last.count)
+    return end == (found.source, found.start, found.first)

@@ -10,8 +10,10 @@ import pytest
 
 from backends.disk import deletion, pins
 from backends.disk.checkpoint import Manifest
+from backends.disk.coding import Coder, Compression
 from backends.disk.collecting import Collector
 from backends.disk.compaction import Copy
+from backends.disk.dump import dump
 from backends.disk.engine import Disk
 from backends.disk.journal import Journal
 from backends.disk.liveness import Weight, emptiest, smallest
@@ -21,7 +23,7 @@ from backends.errors import KedgeError
 from backends.stores.memory import MemoryStore
 from tests.unit.disk import test_snapshots
 from tests.unit.disk.test_reopening import place
-from tests.unit.disk.test_snapshots import CLONE, cloned, first, opened, written
+from tests.unit.disk.test_snapshots import CLONE, cloned, elsewhere, first, opened, written
 from tests.unit.disk.world import UUID, small_sizes
 
 
@@ -91,6 +93,34 @@ def test_what_is_written_while_it_is_copied_stays() -> None:
     disk.close()
     where.heads.let_go(UUID, disk.parts.journal.owner)
     assert reads(opened(where)) == blocks
+
+
+@pytest.mark.parametrize("compression", list(Compression))
+@pytest.mark.parametrize("gone", [1, 2, 3])
+def test_a_copy_whose_end_was_overwritten_meanwhile_is_readable(
+    compression: Compression, gone: int
+) -> None:
+    """Blocks that travel in the record are coded together, and the record says how many there are:
+    what has changed meanwhile must not be among them."""
+    where = replace(place(), coder=Coder(compression))
+    disk = opened(where)
+    disk.write(0, b"".join(bytes([stamp]) * 4096 for stamp in (1, 2, 3)), 0)
+    disk.ship()
+    before = disk.read(0, 40 * 4096)
+    prepared = disk.parts.compactor.prepare(list(disk.parts.journal.map.objects))
+    assert prepared is not None
+    assert sorted(prepared._places) == [0, 1, 2]
+    assert not prepared._objects
+    for block in range(3 - gone, 3):
+        disk.write(block * 4096, bytes([9]) * 4096, 0)
+        before = before[: block * 4096] + bytes([9]) * 4096 + before[(block + 1) * 4096 :]
+    disk.ship()
+    assert disk.parts.compactor.commit(prepared) is (gone < 3)
+    assert disk.read(0, 40 * 4096) == before
+    other = replace(elsewhere(where), node="other")
+    assert opened(other).read(0, 40 * 4096) == before
+    dumped = dict(dump(list(store_of(where).objects), store_of(where).get, UUID))
+    assert b"".join(dumped.get(n, bytes(4096)) for n in range(40)) == before
 
 
 def test_what_a_snapshot_needs_is_not_copied() -> None:
