@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,15 +20,21 @@ Open = Callable[..., GlusterBackend]
 """`open_node("a")`: the backend of a node; every call of one test meets the same directory."""
 
 
+@contextmanager
+def a_pool() -> Iterator[Pool]:
+    """Three nodes with the volume `r3`."""
+    with closing(Pool()) as made:
+        made.volume(VOLUME, network__ping_timeout="5", cluster__heal_timeout="5")
+        yield made
+
+
 @pytest.fixture(scope="session")
 def pool() -> Iterator[Pool]:
-    """Three nodes with the volume `r3`. A test that takes one down brings it back."""
-    made = Pool()
-    try:
-        made.volume(VOLUME, network__ping_timeout="5")
+    """For all tests that leave it whole. Many kill clients under way: what those had open waits to
+    be healed ever since. Tests that take servers down have pools of their own, where nothing waits
+    but what they wrote."""
+    with a_pool() as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture(scope="session")

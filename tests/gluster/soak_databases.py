@@ -9,9 +9,12 @@ import pytest
 from backends.gluster import GlusterBackend
 from backends.options import Size
 from tests.gluster.conftest import VOLUME, Open
+from tests.gluster.test_faults import pool
 from tests.gluster.test_fencing import attach, make
 from tests.gluster.writing import Writer
 from tests.lab.gluster import Pool
+
+__all__ = ["pool"]
 
 pytestmark = pytest.mark.lab
 

@@ -6,10 +6,12 @@ In `make soak`: how long the pool takes to heal depends on what else the machine
 import pytest
 
 from tests.gluster.conftest import VOLUME, Open
-from tests.gluster.test_faults import copies, text_of
+from tests.gluster.test_faults import copies, pool, text_of
 from tests.gluster.test_fencing import attach, make
 from tests.gluster.writing import Writer
 from tests.lab.gluster import Pool
+
+__all__ = ["pool"]
 
 pytestmark = pytest.mark.lab
 

@@ -14,7 +14,7 @@ from backends.errors import KedgeError, Unavailable
 from backends.gluster import GlusterBackend
 from backends.gluster.options import GlusterOptions
 from backends.options import Size
-from tests.gluster.conftest import VOLUME, Open
+from tests.gluster.conftest import VOLUME, Open, a_pool
 from tests.gluster.test_fencing import LAYOUTS, attach, make
 from tests.gluster.writing import Writer
 from tests.lab.gluster import Pool
@@ -27,17 +27,11 @@ DEADLINE = 20.0
 T = TypeVar("T")
 
 
-@pytest.fixture(autouse=True)
-def _whole_again(pool: Pool) -> Iterator[None]:
-    """Every test leaves the pool whole and healed."""
-    yield
-    for node in pool.nodes:
-        if not node.up:
-            node.start()
-    for node in pool.nodes:
-        pool.wait_node(node)
-    pool.wait_online(VOLUME)
-    pool.wait_healed(VOLUME)
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    """Of one test, to be broken."""
+    with a_pool() as made:
+        yield made
 
 
 def copies(pool: Pool, backend: GlusterBackend, volume: Volume[GlusterOptions]) -> set[str]:

@@ -19,6 +19,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tests.lab.namespace import Daemon, Failed, Namespace
@@ -179,11 +180,12 @@ class Pool:
 
     def wait_healed(self, volume: str, seconds: float = 120) -> None:
         """Until no entry waits to be healed, and none is in split-brain. Healing is asked for
-        again and again: a daemon that does not reach every brick yet does nothing, and by itself
-        looks again much later."""
+        again and again: a daemon that does not reach every brick yet does nothing, or refuses, and
+        by itself looks again much later."""
 
         def healed() -> bool:
-            self.gluster("volume", "heal", volume)
+            with suppress(Failed):
+                self.gluster("volume", "heal", volume)
             report = self.heal_info(volume)
             return report.count("Number of entries: 0") == report.count("Brick ") == len(self.nodes)
 

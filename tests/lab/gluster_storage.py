@@ -34,6 +34,7 @@ class GlusterStorage(Storage):
         self.pool.volume(
             VOLUME,
             network__ping_timeout="5",
+            cluster__heal_timeout="5",
             server__tcp_user_timeout="5",
             server__keepalive_time="5",
         )
