@@ -2,9 +2,11 @@
 
 A pool of three nodes (replica 3) on this machine; four places in turns: `mount -t glusterfs` by
 hand, a kedge volume of layout `directory`, an ext4 image on the mount by hand through a loop device
-(with direct I/O, as kedge makes it), a kedge volume of layout `image`. Then the seconds of a mount,
-of a move from one node's service to another's, and of a takeover from a node that died.
-Run as root: python -m bench.gluster [--out FILE] [--rounds N] [--sysbench] ...
+(with direct I/O, as kedge makes it), a kedge volume of layout `image`; in every other round they
+take their turns backwards, and nobody begins before the bricks have written what another left them.
+Before that the seconds of a mount, of a move from one node's service to another's, and of a
+takeover from a node that died.
+Run as root: python -m bench.gluster [--out FILE] [--rounds N] [--sysbench ROUNDS] ...
 """
 
 import argparse
@@ -14,8 +16,8 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from bench import machine, report
@@ -23,10 +25,13 @@ from bench.data_path import JOBS, fio
 from bench.mariadb import transactions_per_second
 from bench.service import Service, running
 from tests.gluster.conftest import clean
+from tests.lab.flushing import flush
 from tests.lab.gluster import Pool
 
 SIZE = "3G"
 PAIRS = {"kedge directory": "mount by hand", "kedge image": "loop by hand"}
+READING = ["--filename=to-read", *JOBS["4k random read O_DIRECT IOPS"]]
+Found = dict[str, dict[str, list[float]]]
 _PROFILE = """
 [profiles.pool]
 backend = "gluster"
@@ -36,8 +41,8 @@ volume = "r3"
 
 
 @contextmanager
-def places(home: Path, pool: Pool) -> Iterator[tuple[Service, dict[str, Path]]]:
-    """The service, and the four directories to compare."""
+def places(home: Path, pool: Pool) -> Iterator[dict[str, Path]]:
+    """The four directories to compare."""
     plain, image = home / "by-hand", home / "loop-by-hand"
     plain.mkdir(parents=True)
     image.mkdir()
@@ -57,7 +62,13 @@ def places(home: Path, pool: Pool) -> Iterator[tuple[Service, dict[str, Path]]]:
         subprocess.run(["mount", device, str(image)], check=True)
         try:
             with running(home / "kedge", _PROFILE.format(servers=",".join(pool.addresses))) as ours:
-                yield ours, {"mount by hand": plain, "loop by hand": image} | _volumes(ours)
+                volumes = _volumes(ours)
+                yield {
+                    "mount by hand": plain,
+                    "kedge directory": volumes["directory"],
+                    "loop by hand": image,
+                    "kedge image": volumes["image"],
+                }
                 for name in ("directory", "image"):
                     ours.unmount(name)
                     ours.call("VolumeDriver.Remove", Name=name)
@@ -71,11 +82,11 @@ def places(home: Path, pool: Pool) -> Iterator[tuple[Service, dict[str, Path]]]:
 def _volumes(service: Service) -> dict[str, Path]:
     service.call("VolumeDriver.Create", Name="directory", Opts=None)
     service.call("VolumeDriver.Create", Name="image", Opts={"size": SIZE})
-    return {f"kedge {name}": service.mount(name) for name in ("directory", "image")}
+    return {name: service.mount(name) for name in ("directory", "image")}
 
 
-def moving(home: Path, pool: Pool, rounds: int) -> dict[str, float]:
-    """Medians, in seconds: Mount, Unmount and Mount elsewhere, Mount of what a dead node had (its
+def moving(home: Path, pool: Pool, rounds: int) -> dict[str, list[float]]:
+    """In seconds: Mount, Unmount and Mount elsewhere, Mount of what a dead node had (once; its
     lease of 6 s is part of that)."""
     took: dict[str, list[float]] = {"mount": [], "move": [], "take over": []}
 
@@ -102,57 +113,76 @@ def moving(home: Path, pool: Pool, rounds: int) -> dict[str, float]:
             timed("take over", lambda: b.mount("v"))
             b.unmount("v")
             b.call("VolumeDriver.Remove", Name="v")
-    return {what: statistics.median(values) for what, values in took.items()}
+    return took
 
 
-def measure(rounds: int, seconds: int, sysbench: bool) -> dict[str, dict[str, float]]:
-    """job -> place -> median over the rounds."""
+def data_path(
+    found: Found, pool: Pool, where: dict[str, Path], rounds: int, seconds: int, sysbench: int
+) -> Iterator[int]:
+    """Add job -> place -> what each round gave to `found`; yields after each round its number.
+    What is read was written before the first."""
+    for place in where.values():
+        fio(place, READING, 1)
+    for number in range(1, rounds + 1):
+        places = list(where.items())[:: 1 if number % 2 else -1]
+        for name, options in JOBS.items():
+            asked = READING if "--rw=randread" in options else options
+            for label, place in places:
+                flush(*where.values(), pool.root)
+                _add(found, name, label, fio(place, asked, seconds))
+        for label, place in places if number <= sysbench else ():
+            flush(*where.values(), pool.root)
+            value = transactions_per_second(place, 2 * seconds)
+            _add(found, "sysbench oltp_write_only tps", label, value)
+        yield number
+
+
+def _add(found: Found, job: str, place: str, value: float) -> None:
+    found.setdefault(job, {}).setdefault(place, []).append(value)
+
+
+def measure(rounds: int, seconds: int, sysbench: int) -> Iterator[tuple[int, Found]]:
+    """After each round, its number and all that was found until then."""
     home = Path(tempfile.mkdtemp(prefix="kedge-bench-"))
-    jobs: dict[str, Callable[[Path], float]] = {
-        name: (lambda place, options=options: fio(place, options, seconds))  # type: ignore[misc]
-        for name, options in JOBS.items()
-    }
-    if sysbench:
-        jobs["sysbench oltp_write_only tps"] = lambda place: transactions_per_second(place, seconds)
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in jobs}
-    pool = Pool()
-    try:
-        pool.volume("r3")
-        with places(home, pool) as (_, where):
-            for _ in range(rounds):
-                for name, work in jobs.items():
-                    for label, place in where.items():
-                        found[name].setdefault(label, []).append(work(place))
-        moves = moving(home / "moving", pool, rounds)
-    finally:
-        clean(home)
-        pool.close()
-        shutil.rmtree(home, ignore_errors=True)
-    table = {
-        name: {label: statistics.median(values) for label, values in by_place.items()}
-        for name, by_place in found.items()
-    }
-    return {**table, "seconds": moves}
+    with closing(Pool()) as pool:
+        try:
+            pool.volume("r3")
+            found: Found = {"seconds": moving(home / "moving", pool, rounds)}
+            with places(home, pool) as where:
+                for number in data_path(found, pool, where, rounds, seconds, sysbench):
+                    yield number, found
+        finally:
+            clean(home)
+    shutil.rmtree(home, ignore_errors=True)
 
 
-def table(found: dict[str, dict[str, float]]) -> str:
-    """Medians, and their ratios to what was made by hand."""
+def ratio(by_place: Mapping[str, list[float]], label: str) -> float | None:
+    """To what was made by hand: the median over the rounds."""
+    base = by_place.get(PAIRS.get(label, ""))
+    if base is None:
+        return None
+    pairs = zip(by_place[label], base, strict=True)
+    return statistics.median(ours / theirs for ours, theirs in pairs)
+
+
+def table(found: Found) -> str:
+    """Medians, and the ratios."""
     lines = []
     for job, by_place in found.items():
         lines.append(job)
-        for label, value in by_place.items():
-            base = by_place.get(PAIRS.get(label, label), value)
-            ratio = "" if job == "seconds" else f"{value / base:.2f}"
-            lines.append(f"  {label:16} {value:10.2f}   {ratio}")
+        for label, values in by_place.items():
+            shown = ratio(by_place, label)
+            beside = "" if shown is None else f"   {shown:.2f} of {PAIRS[label]}"
+            lines.append(f"  {label:16} {statistics.median(values):10.2f}{beside}")
     return "\n".join(lines)
 
 
-def plot(found: dict[str, dict[str, float]], out: Path) -> None:
+def plot(found: Found, out: Path) -> None:
     """The ratios to what was made by hand, as bars."""
     ratios = {
-        job: {f"{ours} / {hand}": by[ours] / by[hand] for ours, hand in PAIRS.items()}
-        for job, by in found.items()
-        if job != "seconds"
+        job: {f"{label} / {hand}": ratio(by_place, label) or 0.0 for label, hand in PAIRS.items()}
+        for job, by_place in found.items()
+        if {*PAIRS, *PAIRS.values()} <= set(by_place)
     }
     with report.plotted(out) as axes:
         report.shares(axes, ratios)
@@ -163,18 +193,18 @@ def main() -> None:
     """Print a table with ratios to what was made by hand; with --out also keep it, and a plot."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=6)
-    parser.add_argument("--sysbench", action="store_true")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--sysbench", type=int, default=2, help="rounds; 0: none")
     asked = parser.parse_args()
     where = machine.described()
-    found = measure(asked.rounds, asked.seconds, asked.sysbench)
     head = ", ".join(f"{key} {value}" for key, value in where.items())
-    text = f"{head}\n\n{table(found)}"
-    print(text)
-    if asked.out:
-        report.keep(asked.out, "bench.gluster", text, {"machine": where, "found": found})
-        plot(found, asked.out)
+    for number, found in measure(asked.rounds, asked.seconds, asked.sysbench):
+        text = f"{head}\n{number} rounds of {asked.seconds} s\n\n{table(found)}\n"
+        print(text, flush=True)
+        if asked.out:
+            report.keep(asked.out, "bench.gluster", text, {"machine": where, "found": found})
+            plot(found, asked.out)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def test_containers_share_a_volume_and_keep_it(node: Node, kind: str) -> None:
 def test_a_snapshot_under_a_container(node: Node) -> None:
     node.create("vol", "size=64M")
     node.run("-d", "--name", "one", "-v", "vol:/v", "--", "sleep", "600")
-    node.docker("exec", "one", "sh", "-c", "echo one > /v/f; sync")
+    node.docker("exec", "one", "sh", "-c", "echo one > /v/f; sync /v/f")
     node.kedge("snapshot", "create", "vol", "before")
     node.docker("exec", "one", "sh", "-c", "echo two > /v/f")
     node.create("copy", "from=vol@before")

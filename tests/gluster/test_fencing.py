@@ -13,6 +13,7 @@ from backends.host import mountinfo, tcp
 from backends.options import Size
 from tests.gluster.conftest import Open
 from tests.gluster.writing import Writer
+from tests.lab.flushing import flush
 
 pytestmark = pytest.mark.lab
 
@@ -63,8 +64,7 @@ def test_a_cut_attachment_is_covered_by_a_fresh_one(open_node: Open, size: Size 
     volume = make(a, size)
     cut = attach(a, volume)
     (cut.target / "f").write_text("before")
-    with (cut.target / "f").open() as durable:
-        subprocess.run(["sync", "-f", durable.name], check=True)
+    flush(cut.target / "f")
     a.cut_off(cut)
     fresh = attach(a, volume)
     assert fresh.healthy

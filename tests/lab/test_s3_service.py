@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from backends.host import mountinfo, mounts
+from tests.lab.flushing import flush
 from tests.lab.object_store import Moto, ObjectStore
 from tests.lab.s3_nodes import BUCKET
 from tests.lab.started import started
@@ -122,7 +123,7 @@ def test_another_key_is_put_in_the_place_of_the_old_one(service: Service, keys: 
     assert shown(service, "rewrap", "db", "new") == {"name": "db", "encrypt": "new"}
     (keys / "old").unlink()
     (place / "g").write_text("after")
-    os.sync()
+    flush(place)
     assert shown(service, "inspect", "db")["status"]["encrypt"] == "new"
     assert "opened by the key new" in kedge(service, "rewrap", "db", "new")
     service.ok("Unmount", Name="db", ID="id")

@@ -9,6 +9,7 @@ import pytest
 from backends.errors import HostError, KedgeError, NoSpace, NotFound, Unavailable
 from backends.host import mounts
 from backends.options import Size
+from tests.lab.flushing import flush
 from tests.local.conftest import World
 from tests.local.disk import Disk
 
@@ -53,7 +54,7 @@ def test_a_full_disk_can_be_emptied(on_disk: World, disk: Disk, options: dict[st
     volume = on_disk.made(**options)
     attachment = on_disk.attached(volume)
     (attachment.target / "f").write_bytes(b"x" * 10 * 2**20)
-    os.sync()
+    flush(attachment.target, disk.path)
     disk.fill()
     on_disk.detach(attachment)
     on_disk.remove(volume)
@@ -125,7 +126,7 @@ def test_a_failing_disk_is_said_to_fail(on_disk: World, disk: Disk) -> None:
     """Everything that cannot be read is unavailable or an error, never `not found`."""
     volume = on_disk.made()
     on_disk.made("image", size="64M")
-    os.sync()
+    flush(disk.path)
     disk.lose_all_but(2**20)
     Path("/proc/sys/vm/drop_caches").write_text("3")
     for attempt in (
