@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from backends.gluster import GlusterBackend
 from backends.options import Size
 from tests.gluster.conftest import VOLUME, Open
 from tests.gluster.test_faults import pool
@@ -19,22 +18,6 @@ __all__ = ["pool"]
 pytestmark = pytest.mark.lab
 
 LAYOUTS = pytest.mark.parametrize("size", [None, Size(64 << 20)], ids=["directory", "image"])
-
-
-def option(backend: GlusterBackend, uuid: str, layer: str, name: str) -> str:
-    """An option as the client of a volume has it, in its own words."""
-    point = backend.clients.client(uuid).point
-    graph = point / ".meta/graphs/active"
-    return (graph / f"{VOLUME}-{layer}" / "options" / name).read_text().strip()
-
-
-def test_the_clients_are_told(open_node: Open) -> None:
-    a = open_node("a", for_databases=True)
-    volume = make(a)
-    attach(a, volume)
-    assert option(a, volume.uuid, "replicate-0", "post-op-delay-secs") == "0"
-    for layer in ("write-behind", "quick-read", "md-cache", "open-behind"):
-        assert option(a, volume.uuid, layer, "pass-through") == "true"
 
 
 @LAYOUTS

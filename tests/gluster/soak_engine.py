@@ -100,3 +100,11 @@ def test_a_snapshot_under_a_container(node: Node) -> None:
     node.wait_for_state("vol", "detached")
     node.kedge("snapshot", "restore", "vol", "before", "--yes")
     assert node.run("--rm", "-v", "vol:/v", "--", "cat", "/v/f") == "one"
+
+
+def test_the_doctor_asks_the_pool(node: Node) -> None:
+    """With the tools that the packaging brings; its servers would wait long for a node."""
+    said = node.kedge("doctor")
+    assert "Replicate, 1 x 3 = 3 bricks" in said
+    assert "network.ping-timeout" not in said
+    assert "server.tcp-user-timeout 10" in said

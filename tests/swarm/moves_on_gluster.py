@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.lab import images
 from tests.lab.gluster import Pool
 from tests.lab.gluster_storage import VOLUME, GlusterStorage
 from tests.lab.namespace import Failed
@@ -77,6 +78,19 @@ class TestDatabaseOnGluster(OnGluster):
     def kinds(self, swarm: Swarm) -> dict[str, Failure]:
         """What may happen to a node."""
         return {failure.name: failure for failure in failures(swarm.storage, chaos=False)}
+
+    def test_two_nodes_share_a_directory(self, swarm: Swarm) -> None:
+        one, two = swarm.members[1:]
+        one.docker("volume", "create", "-d", DRIVER, "-o", "access=shared", "pics")
+        for member in (one, two):
+            command = ("--network", "none", "-v", "pics:/v", images.SMALL, "sleep", "600")
+            member.docker("run", "-d", "--name", member.name, *command)
+        for number, (writer, reader) in enumerate([(one, two), (two, one)] * 3):
+            writer.docker("exec", writer.name, "sh", "-c", f"echo {writer.name} > /v/{number}")
+            seen = reader.docker("exec", reader.name, "cat", f"/v/{number}")
+            assert seen.strip() == writer.name
+        for member in (one, two):
+            member.docker("rm", "-f", member.name)
 
     @pytest.mark.timeout(0)
     def test_one_server_dies_and_is_healed_under_it(

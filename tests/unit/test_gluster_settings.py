@@ -1,14 +1,17 @@
 """What a person may write into a `gluster` profile, and what the doctor makes of a pool."""
 
 import threading
+from pathlib import Path
 
 import pytest
 
 from backends.base import Finding, Level
-from backends.errors import InvalidOptions, Unavailable
+from backends.errors import InvalidOptions, NotSupported, Unavailable
 from backends.gluster import databases, doctor, pool
 from backends.gluster.bounded import bounded
-from backends.gluster.options import GlusterOptions, GlusterSettings
+from backends.gluster.client import Export
+from backends.gluster.options import GlusterOptions, GlusterSettings, Servers
+from backends.gluster.quota import Quota
 from backends.options import parse, to_strings
 
 GOOD = {"servers": "gfs1, 10.0.0.2", "volume": "r3"}
@@ -77,6 +80,19 @@ def test_what_would_reach_a_command_line_is_checked(name: str, value: str) -> No
 def test_a_directory_may_have_a_size() -> None:
     raw = {"layout": "directory", "size": "1G"}
     assert to_strings(parse(GlusterOptions, raw, subject="volume"))["size"] == "1G"
+
+
+def test_a_size_without_quota_names_both_ways_out(tmp_path: Path) -> None:
+    """And nothing is mounted for it: there is no pool here."""
+    off = pool.read(INFO.format(type="Replicate", status="Started", bricks="3", options=""))
+    export = Export(Servers("gfs1"), "r3")
+    quota = Quota(export, "kedge/volumes", tmp_path / "quota", lambda: off, 1.0)
+    with pytest.raises(NotSupported) as refused:
+        quota.limit("0-1-2", 2**30)
+    said = str(refused.value)
+    assert "size=1G" in said
+    assert "gluster volume quota r3 enable" in said
+    assert "layout=image" in said
 
 
 def test_a_sound_pool_has_one_good_finding() -> None:
