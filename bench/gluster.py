@@ -17,9 +17,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+from backends.testing.occupying import mounted_elsewhere
 from bench import machine, report
 from bench.data_path import JOBS, fio
 from bench.mariadb import transactions_per_second
@@ -63,12 +64,17 @@ def places(home: Path, pool: Pool) -> Iterator[dict[str, Path]]:
         try:
             with running(home / "kedge", _PROFILE.format(servers=",".join(pool.addresses))) as ours:
                 volumes = _volumes(ours)
-                yield {
-                    "mount by hand": plain,
-                    "kedge directory": volumes["directory"],
-                    "loop by hand": image,
-                    "kedge image": volumes["image"],
-                }
+                with ExitStack() as containers:  # what nobody has mounted is taken off one day
+                    for name, place in volumes.items():
+                        seen = home / f"container-of-{name}"
+                        seen.mkdir()
+                        containers.enter_context(mounted_elsewhere(place, seen))
+                    yield {
+                        "mount by hand": plain,
+                        "kedge directory": volumes["directory"],
+                        "loop by hand": image,
+                        "kedge image": volumes["image"],
+                    }
                 for name in ("directory", "image"):
                     ours.unmount(name)
                     ours.call("VolumeDriver.Remove", Name=name)
