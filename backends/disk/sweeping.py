@@ -2,8 +2,10 @@
 
 Only names of an epoch lower than our own are looked at. Their makers can commit nothing any more:
 our fence stands in the log, and the head has our epoch. So what our map does not know of them is
-known to nobody, now or later, and it does not matter how late a deletion takes effect, or whether
-we were fenced meanwhile: whoever comes after us makes names of higher epochs.
+known to nobody but a pin, now or later, and it does not matter how late a deletion takes effect,
+or whether we were fenced meanwhile: whoever comes after us makes names of higher epochs. A pin may
+be of a checkpoint that our map does not come from: its maker was killed before it knew whether the
+head was changed, and it was, after his successor had read it. So what those name counts, too.
 
 They must also be a day old, by the store's clock alone: what a person may want to look at is there
 for a while. A marker that is written first tells what time it is there.
@@ -12,6 +14,7 @@ for a while. A marker that is written first tells what time it is there.
 from backends.disk.journal import Journal
 from backends.disk.liveness import Pinned
 from backends.disk.naming import epoch_of
+from backends.errors import Damaged
 from backends.stores.base import Store
 
 AGE = 86400.0
@@ -31,9 +34,13 @@ class Sweeper:
         self._age = age
 
     def sweep(self, pinned: Pinned) -> int:
-        """Delete strays; how many. Unavailable: some may be left for the next time."""
+        """Delete strays; how many. Unavailable: some may be left for the next time. None while
+        the checkpoint of a snapshot cannot be read: nobody knows then what it needs."""
         journal, store = self._journal, self._store
-        found = self._strays(pinned)
+        try:
+            found = self._strays(pinned)
+        except Damaged:
+            return 0
         for key in found:
             store.delete(journal.prefix + key)
             self.swept += 1
@@ -46,7 +53,7 @@ class Sweeper:
         (now,) = [item.modified for item in store.list(marker) if item.key == marker] or [0.0]
         store.delete(marker)
         known = self._known() | pinned.manifests
-        return [
+        found = [
             key
             for item in [
                 *store.list(f"{journal.prefix}ckpt/"),
@@ -57,6 +64,16 @@ class Sweeper:
             and epoch < journal.owner.epoch
             and now - item.modified >= self._age
         ]
+        named = self._named(pinned) if found else set()
+        return [key for key in found if key not in named]
+
+    def _named(self, pinned: Pinned) -> set[str]:
+        """What the checkpoints of snapshots and clones consist of."""
+        named: set[str] = set()
+        for key in pinned.manifests:
+            manifest = self._journal.manifest_of(key)
+            named |= {*manifest.regions.values(), *(o.key for o in manifest.objects.values())}
+        return named
 
     def _known(self) -> set[str]:
         journal = self._journal

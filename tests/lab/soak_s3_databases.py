@@ -27,6 +27,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 BOTH = os.environ.get("KEDGE_DATABASES") == "both"
 OUTAGE = float(os.environ.get("KEDGE_OUTAGE", "6"))
+LOG = f"{max(128, int(16 * OUTAGE))}M"
+"""A local log that an outage does not fill: a full one stops the database, as it has to."""
 RPO = 1.0
 LATE = 4.0
 """Seconds beyond `rpo` that a machine of two cores, which is also the store, may need to ship."""
@@ -169,15 +171,17 @@ def test_partition_container_still_writing_and_old_node_returns_after_takeover(
     """With `store` nothing is confirmed while nothing gets through; with `local` the database goes
     on. The other node takes over meanwhile, and after the way is free again the old one can change
     nothing any more."""
+    prefix = f"cut-{kind.__name__}-{durability}"
     with (
         way_to(server) as way,
-        nodes(server, home, "one", url=way_url(way), prefix="cut" + durability) as (one,),
-        nodes(server, home, "two", prefix="cut" + durability) as (two,),
+        nodes(server, home, "one", url=way_url(way), prefix=prefix) as (one,),
+        nodes(server, home, "two", prefix=prefix) as (two,),
     ):
         volume = one.create(durability=durability)
         one.attach(volume, 1)
 
         def kill(ledger: Ledger, db: Database) -> None:
+            one.path.call("settle", seconds=120)  # the other's database is one that was begun
             way.stall()
             time.sleep(0.5)
             before = ledger.acknowledged
@@ -268,7 +272,7 @@ def test_store_down(server: ObjectStore, home: Path, kind: type[Database]) -> No
     """First it refuses, then it says nothing; the database notices neither, and afterwards all is
     in the bucket."""
     with way_to(server) as way, nodes(server, home, "one", "two", url=way_url(way)) as (one, two):
-        volume = one.create()
+        volume = one.create(log=LOG)
         one.attach(volume, 1)
 
         def kill(ledger: Ledger, db: Database) -> None:

@@ -72,6 +72,8 @@ class World(world.World):
         """By snapshot: what it may read as; one image once it was seen."""
         self.unsure: set[str] = set()
         """Snapshots of whose making or removal nothing is known."""
+        self.making: set[str] = set()
+        """Those that are being made at rest: nobody who is asked to make one drops it meanwhile."""
         self.pasts: list[Image] = []
         """What the disk may read as because somebody began to go back and was never answered."""
         self.returning: list[Image] = []
@@ -147,14 +149,18 @@ class World(world.World):
         self.unsure.add(name)
         truth = self.opened.ops if self.opened else []
         self.kept[name] = [image(truth), *self.pasts]
+        self.making.add(name)
         try:
             heads.update(UUID, pins.snapshot_at_rest(name, "", name))
         except (InUse, Invalid, NotFound):
             self.unsure.discard(name)
             self.kept.pop(name, None)
             return
-        if before != (self.opened, len(self.opened.ops) if self.opened else 0):
-            self.kept[name] = self.all_prefixes()
+        finally:
+            self.making.discard(name)
+            changed = before != (self.opened, len(self.opened.ops) if self.opened else 0)
+            if changed and name in self.kept:
+                self.kept[name] += [*self.all_prefixes(), *self.pasts]
         self.unsure.discard(name)
         self.note("snapshot at rest")
 
@@ -190,7 +196,7 @@ class World(world.World):
         return found
 
     def drop_snapshot(self, node: Node) -> None:
-        names = list(self.kept)
+        names = [name for name in self.kept if name not in self.making]
         if not names:
             return
         name = self.chance.choice(names)
@@ -205,7 +211,7 @@ class World(world.World):
         if node.session is not None or not names:
             return
         name = self.chance.choice(names)
-        (past,) = self.kept[name]
+        past = list(self.kept[name][0])
         before, began = self.opened, len(self.attempts)
         self.attempts.append("going back")
         self.visitors.add("going back")
@@ -241,7 +247,7 @@ class World(world.World):
 
     def take_over(self, node: Node) -> None:
         """What somebody began to go back to may be what is found."""
-        before, known = self.opened, len(self.pasts)
+        before, known = self.opened, list(self.pasts)
         try:
             super().take_over(node)
         except world.Broken as error:
@@ -251,8 +257,9 @@ class World(world.World):
             self.adopt(node, found)
             self.note("found the past")
             return
-        if self.opened is not before:
-            self.pasts[:known] = self.returning
+        if self.opened is not before and self.opened is node.session:
+            began = [past for past in self.pasts if not any(past is one for one in known)]
+            self.pasts[:] = [*self.returning, *began]
 
     # -- clones -----------------------------------------------------------------------------
 

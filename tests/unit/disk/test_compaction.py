@@ -15,15 +15,16 @@ from backends.disk.collecting import Collector
 from backends.disk.compaction import Copy
 from backends.disk.dump import dump
 from backends.disk.engine import Disk
+from backends.disk.head import Head, Pin
 from backends.disk.journal import Journal
-from backends.disk.liveness import Weight, emptiest, smallest
+from backends.disk.liveness import Pinned, Weight, emptiest, smallest
 from backends.disk.opening import Place, Terms, open_disk
 from backends.disk.sweeping import Sweeper
 from backends.errors import KedgeError
 from backends.stores.memory import MemoryStore
 from tests.unit.disk import test_snapshots
 from tests.unit.disk.test_reopening import place
-from tests.unit.disk.test_snapshots import CLONE, cloned, elsewhere, first, opened, written
+from tests.unit.disk.test_snapshots import CLONE, cloned, elsewhere, first, opened, pinned, written
 from tests.unit.disk.world import UUID, small_sizes
 
 
@@ -184,6 +185,48 @@ def test_strays_of_earlier_owners_are_swept_when_the_store_calls_them_old(
     assert swept(where, age, now) == gone
 
 
+def test_what_only_a_snapshot_names_is_no_stray() -> None:
+    """A service that made a snapshot was killed before it was answered, and the change of the head
+    took effect after its successor had read it: that one's map knows nothing of the checkpoint."""
+    where = place()
+    disk = opened(where)
+    disk.write(0, bytes([1]) * 4096 * 20, 0)
+    disk.ship()
+    manifest, key = disk.parts.checkpointer._store_parts(disk.parts.checkpointer._copy())
+    successor = opened(where)
+    late = Pin(manifest.tail.seq, key, 40 * 4096)
+    where.heads.update(UUID, lambda head: replace(head, pins={**head.pins, "late": late}))
+    successor.write(0, bytes([2]) * 4096 * 20, 0)
+    successor.ship()
+    successor.checkpoint()
+    Sweeper(successor.parts.journal, where.store, age=0.0).sweep(Pinned.of(head(where)))
+    store = store_of(where)
+    blocks = dict(dump(list(store.objects), store.get, UUID, "late"))
+    assert blocks == dict.fromkeys(range(20), bytes([1]) * 4096)
+
+
+def test_nothing_is_swept_while_a_snapshot_cannot_be_read() -> None:
+    where = place()
+    written(where, 1)
+    pinned(where, "one")
+    disk = opened(where)
+    stray = f"disks/{UUID}/data/{1:016x}-{bytes(16).hex()}-{1:08x}"
+    store_of(where).objects[stray] = b"x"
+    disk.checkpoint()
+    sweeper, pins_now = Sweeper(disk.parts.journal, where.store, age=0.0), Pinned.of(head(where))
+    (key,) = pins_now.manifests
+    body = store_of(where).objects.pop(f"disks/{UUID}/{key}")
+    assert sweeper.sweep(pins_now) == 0
+    assert stray in store_of(where).objects
+    store_of(where).objects[f"disks/{UUID}/{key}"] = body
+    assert sweeper.sweep(pins_now) == 1
+    assert stray not in store_of(where).objects
+
+
+def head(where: Place) -> Head:
+    return where.heads.read(UUID)
+
+
 def _records(where: Place) -> Any:
     from backends.records.store import StoreRecords
 
@@ -222,6 +265,11 @@ def old_local_logs_follow_the_past() -> Any:
     return patch.object(Journal, "become", become)
 
 
+def sweepers_read_no_pinned_checkpoint() -> Any:
+    """Only the table of contents of a snapshot is known to be needed."""
+    return patch.object(Sweeper, "_named", lambda self, pinned: set())
+
+
 def bases_are_left_too_early() -> Any:
     """A clone lets go of its base although it still uses it."""
 
@@ -256,6 +304,7 @@ def test_a_clone_that_is_used_keeps_its_base() -> None:
     [
         (copies_overwrite_what_is_newer, test_what_is_written_while_it_is_copied_stays),
         (copies_name_wrong_places, test_what_is_written_while_it_is_copied_stays),
+        (sweepers_read_no_pinned_checkpoint, test_what_only_a_snapshot_names_is_no_stray),
         (
             old_local_logs_follow_the_past,
             test_snapshots.test_a_local_log_does_not_follow_the_past,
