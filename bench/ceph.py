@@ -30,7 +30,8 @@ from backends.base import Context, Spec, Volume
 from backends.ceph import CephBackend
 from backends.ceph.options import CephOptions, CephSettings, Layout
 from backends.claims import Claim
-from backends.host import servers
+from backends.host import mounts, servers
+from backends.host.waiting import wait_until
 from backends.options import Size
 from bench import report
 from bench.data_path import JOBS, fio
@@ -41,12 +42,8 @@ from tests.lab.ceph import CAPABILITIES, Ceph
 SIZE = 3 * 2**30
 PAIRS = {"kedge filesystem": "ceph-fuse by hand", "kedge disk": "rbd-fuse by hand"}
 CACHED = ("ceph-fuse by hand, cache", "rbd-fuse by hand, cache")
-SHORT = {
-    "1M write, one fsync MiB/s": ["--size=64M"],
-    "4k random read O_DIRECT IOPS": ["--size=64M"],
-}
-"""Without a cache 256 MiB would take a quarter of a minute, and longer where fio first writes what
-it is to read."""
+SHORT = 64
+"""MiB, of what a job writes from one end to the other: more takes too long without a cache."""
 Found = dict[str, dict[str, list[float]]]
 
 
@@ -145,7 +142,7 @@ def _image_by_hand(lab: Lab, name: str, *, cached: bool = False) -> Iterator[Pat
     finally:
         _run("umount", str(point))
         _run("losetup", "-d", device)
-        _run("umount", str(images))
+        wait_until(lambda: mounts.unmounted(images), 30)  # the device lets go a moment later
         servers.ended("rbd-fuse", images, 30)
 
 
@@ -162,13 +159,24 @@ def data_path(lab: Lab, found: Found, rounds: int, seconds: int, sysbench: int) 
         for number in range(1, rounds + 1):
             for job, (name, options) in enumerate(JOBS.items()):
                 for label in _turn(where, number + job, cached=number % 2 == 1):
-                    value = fio(where[label], [*options, *SHORT.get(name, [])], seconds)
-                    _add(found, name, label, value)
+                    _add(found, name, label, _job(where[label], options, seconds))
             if number <= sysbench:
                 for label in _turn(where, number, cached=False):
                     value = transactions_per_second(where[label], 2 * seconds)
                     _add(found, "sysbench oltp_write_only tps", label, value)
             yield number
+
+
+def _job(place: Path, options: list[str], seconds: int) -> float:
+    """What fio finds out; what it is to read is laid out by us, in large pieces."""
+    reads = "--rw=randread" in options
+    if reads:
+        with (place / "job.0.0").open("wb") as file:
+            for _ in range(SHORT):
+                file.write(os.urandom(2**20))
+            os.fsync(file.fileno())
+    short = [f"--size={SHORT}M"] if reads or "--end_fsync=1" in options else []
+    return fio(place, [*options, *short], seconds)
 
 
 def _turn(where: Mapping[str, Path], number: int, *, cached: bool) -> list[str]:
