@@ -1,4 +1,4 @@
-"""The managed plugin with the tools of further backends built in (350 MB; run by `make soak`)."""
+"""The managed plugin with the tools of further backends built in (350 MB): `make soak`."""
 
 from __future__ import annotations
 
