@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tests.lab.s3_nodes import Node
 
-_REQUEST = re.compile(rb'"(GET|PUT|HEAD|DELETE|POST) (\S+)')
+_REQUEST = re.compile(rb'"(?:\x1b\[[0-9;]*m)*(GET|PUT|HEAD|DELETE|POST) (\S+)')
+"""In moto's log what is not 200 has a colour."""
 _LOADING = 2.0
 _TICK = os.sysconf("SC_CLK_TCK")
 

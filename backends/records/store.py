@@ -34,8 +34,15 @@ class StoreRecords(Records):
     listings show what was written before; `probe.py` looks for stores that do not."""
 
     def __init__(
-        self, store: Store, *, nonce: Callable[[], str] = lambda: secrets.token_hex(8)
+        self,
+        store: Store,
+        *,
+        nonce: Callable[[], str] = lambda: secrets.token_hex(8),
+        remember: bool = False,
     ) -> None:
+        """`remember`: read again without listing what was read before, for those who read the same
+        few records for ever."""
+        self._remember = remember
         self._store = store
         self._nonce = nonce
         self._deleted: dict[str, int] = {}
@@ -139,6 +146,8 @@ class StoreRecords(Records):
         return present is not None and present.version == known.version
 
     def _learn(self, key: str, slot: Slot) -> None:
+        if not self._remember:
+            return
         if len(self._known) >= _KNOWN:
             self._known.clear()
         self._known[key] = slot

@@ -65,7 +65,7 @@ class S3Backend(MountingBackend[S3Settings, S3Options]):
             storage_class=settings.storage_class or "",
         )
         self._store = bucket_store(bucket)
-        records = GuardedRecords(StoreRecords(self._store), Checked(self.check))
+        records = GuardedRecords(StoreRecords(self._store, remember=True), Checked(self.check))
         keys = str(settings.keys or "")
         self._disks = Disks(bucket, self._store, Heads(records), context, self.get, keys)
         self._keep_in(records, self._disks)

@@ -41,7 +41,7 @@ def started(store: Counting, tmp_path: Path) -> Started:
     def start(name: str) -> Node:
         first = nodes[0] if nodes else None
         node = Node(tmp_path / name, name=name, beside=first, backend=Metered)
-        node.world.stored = StoreRecords(store)
+        node.world.stored = StoreRecords(store, remember=True)
         nodes.append(node)
         return node
 

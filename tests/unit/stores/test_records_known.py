@@ -51,7 +51,7 @@ def stale_reads() -> list[tuple[int, bool, int, int]]:
     found = []
     for before, deleted, within, request in product(range(4), (True, False), range(4), range(8)):
         store = Interrupted()
-        reader, writer = StoreRecords(store), StoreRecords(store)
+        reader, writer = StoreRecords(store, remember=True), StoreRecords(store, remember=True)
         latest = writer.put(KEY, b"0", expected=None)
         reader.get(KEY)
 
@@ -99,7 +99,7 @@ def test_in_the_other_order_a_state_that_was_replaced_is_believed() -> None:
 
 def test_what_is_known_is_read_without_listing() -> None:
     store = Counting(MemoryStore(), time.monotonic)
-    records = StoreRecords(store)
+    records = StoreRecords(store, remember=True)
     made = records.put(KEY, b"one", expected=None)
     store.total.clear()
     assert records.get(KEY) == made
@@ -115,7 +115,7 @@ def test_what_is_known_is_read_without_listing() -> None:
 
 def test_a_glance_costs_a_read_or_two_and_finds_what_is_newer() -> None:
     store = Counting(MemoryStore(), time.monotonic)
-    writer, watcher = StoreRecords(store), StoreRecords(store)
+    writer, watcher = StoreRecords(store, remember=True), StoreRecords(store, remember=True)
     made = writer.put(KEY, b"one", expected=None)
     seen = watcher.glance(KEY, None)
     assert seen == made.version

@@ -31,7 +31,11 @@ class World:
             for _ in range(writers)
         ]
         self.records = [
-            StoreRecords(store, nonce=lambda: f"{self.chance.getrandbits(64):016x}")
+            StoreRecords(
+                store,
+                nonce=lambda: f"{self.chance.getrandbits(64):016x}",
+                remember=True,
+            )
             for store in self.stores
         ]
 
