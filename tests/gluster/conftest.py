@@ -21,10 +21,10 @@ Open = Callable[..., GlusterBackend]
 
 
 @contextmanager
-def a_pool() -> Iterator[Pool]:
-    """Three nodes with the volume `r3`."""
+def a_pool(**options: str) -> Iterator[Pool]:
+    """Three nodes with the volume `r3`, with these options of it, as `Pool.volume` takes them."""
     with closing(Pool()) as made:
-        made.volume(VOLUME, network__ping_timeout="5", cluster__heal_timeout="5")
+        made.volume(VOLUME, network__ping_timeout="5", **options)
         yield made
 
 

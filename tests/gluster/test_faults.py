@@ -29,8 +29,8 @@ T = TypeVar("T")
 
 @pytest.fixture
 def pool() -> Iterator[Pool]:
-    """Of one test, to be broken."""
-    with a_pool() as made:
+    """Of one test, to be broken; its servers look often for what is to be healed."""
+    with a_pool(cluster__heal_timeout="5") as made:
         yield made
 
 
