@@ -12,7 +12,7 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from bench.mariadb import transactions_per_second
 from bench.service import running
 
 SIZE = "3G"
+Found = dict[str, dict[str, list[float]]]
 JOBS = {
     "4k write+fsync IOPS": ["--rw=randwrite", "--bs=4k", "--fsync=1", "--ioengine=psync"],
     "16k write+fdatasync x4 IOPS": [
@@ -108,8 +109,9 @@ def fio(place: Path, options: list[str], seconds: int) -> float:
     return float(side["bw_bytes"] / 2**20 if "--bs=1M" in options else side["iops"])
 
 
-def measure(rounds: int, seconds: int, sysbench: bool) -> dict[str, dict[str, float]]:
-    """job -> place -> median over the rounds."""
+def measure(rounds: int, seconds: int, sysbench: bool) -> Found:
+    """job -> place -> what each round gave. Every other round and job goes through the places
+    backwards: whoever comes after a writer may have to wait for its disk."""
     jobs: dict[str, Callable[[Path], float]] = {
         name: (lambda place, options=options: fio(place, options, seconds))  # type: ignore[misc]
         for name, options in JOBS.items()
@@ -117,34 +119,39 @@ def measure(rounds: int, seconds: int, sysbench: bool) -> dict[str, dict[str, fl
     if sysbench:
         jobs["sysbench oltp_write_only tps"] = lambda place: transactions_per_second(place, seconds)
     home = Path(tempfile.mkdtemp(prefix="kedge-bench-"))
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in jobs}
+    found: Found = {}
     with places(home) as where:
-        for _ in range(rounds):
-            for name, work in jobs.items():
-                for label, place in where.items():
-                    found[name].setdefault(label, []).append(work(place))
+        for number in range(rounds):
+            for turn, (name, work) in enumerate(jobs.items(), number):
+                by_place = found.setdefault(name, {label: [] for label in where})
+                for label in list(where) if turn % 2 else reversed(where):
+                    by_place[label].append(work(where[label]))
     shutil.rmtree(home)
-    return {
-        name: {label: statistics.median(values) for label, values in by_place.items()}
-        for name, by_place in found.items()
-    }
+    return found
 
 
-def table(found: dict[str, dict[str, float]]) -> str:
+def ratio(by_place: Mapping[str, list[float]], label: str, other: str) -> float:
+    """The median over the rounds."""
+    pairs = zip(by_place[label], by_place[other], strict=True)
+    return statistics.median(ours / theirs for ours, theirs in pairs)
+
+
+def table(found: Found) -> str:
     """Rates, and their ratios to the host directory and to the loops made by hand."""
     lines = []
     for job, by_place in found.items():
         lines.append(job)
-        for label, value in by_place.items():
-            ratios = [f"{value / by_place[other]:6.2f} of {other}" for other in ("host", *BY_HAND)]
-            lines.append(f"  {label:20} {value:10.0f} {'  '.join(ratios)}")
+        for label, values in by_place.items():
+            others = ("host", *BY_HAND)
+            ratios = [f"{ratio(by_place, label, other):6.2f} of {other}" for other in others]
+            lines.append(f"  {label:20} {statistics.median(values):10.0f} {'  '.join(ratios)}")
     return "\n".join(lines)
 
 
-def plot(found: dict[str, dict[str, float]], out: Path) -> None:
+def plot(found: Found, out: Path) -> None:
     """Bars: every place as a share of the host directory, by job."""
     ratios = {
-        job: {label: value / by_place["host"] for label, value in by_place.items()}
+        job: {label: ratio(by_place, label, "host") for label in by_place}
         for job, by_place in found.items()
     }
     with report.plotted(out, width=9) as axes:
