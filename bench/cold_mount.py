@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backends.disk import checkpoint
-from backends.disk.blockmap import REGION, Region, StoredObject
+from backends.disk.blockmap import StoredObject
 from backends.disk.cache import Cache
 from backends.disk.checkpoint import Manifest
 from backends.disk.commit import Commit, Extent, Kind
@@ -32,6 +32,7 @@ from backends.disk.history import Held, Owner, Tail
 from backends.disk.logfiles import LogFiles
 from backends.disk.naming import checkpoint_name
 from backends.disk.opening import Place, Terms, open_disk
+from backends.disk.regions import REGION, Region
 from backends.records.store import StoreRecords
 from backends.stores.memory import MemoryStore
 
@@ -119,12 +120,11 @@ def regions(scale: Scale, count: int) -> Iterator[Region]:
     random.Random(5).shuffle(runs)
     each = len(runs) // scale.gib
     for index in range(scale.gib):
-        region = Region()
+        region = Region(REGION)
         slots = random.Random(index).sample(range(REGION // _RUN), each)
         for slot, (number, run) in zip(slots, runs[index * each : (index + 1) * each], strict=True):
             at = number << 20 | run * _RUN
-            region.places[slot * _RUN : (slot + 1) * _RUN] = array("Q", range(at, at + _RUN))
-            region.checksums[slot * _RUN : (slot + 1) * _RUN] = array("I", [_ZERO] * _RUN)
+            region.fill(slot * _RUN, _RUN, at, array("I", [_ZERO] * _RUN))
         yield region
 
 

@@ -1,26 +1,23 @@
 """Where every block of the disk is in the store, and how much of each object still lives.
 
-Per region of 1 GiB two arrays: a location (object id and place, 0 for "never written") and a
-checksum per block, 12 bytes together. Regions that were not touched since the last checkpoint need
-not be in memory: `missing` names those that an operation wants, the caller loads them.
+Per region of 1 GiB a location (object id and place, 0 for "never written") and a checksum for each
+block (`regions`). Regions that were not touched since the last checkpoint need not be in memory:
+`missing` names those that an operation wants, the caller loads them.
 """
 
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from backends.disk.coding import Frames
 from backends.disk.commit import HOLE, INLINE, Commit, Kind
+from backends.disk.regions import PLACE, REGION, Region
 from backends.errors import Damaged
 
-REGION = 262144
-"""Blocks of a region: 1 GiB."""
 _FEW = 8
 """Blocks of an extent that are changed one by one: quicker than slices of arrays."""
-_PLACE = 20
-_MASK = (1 << _PLACE) - 1
+_MASK = (1 << PLACE) - 1
 
 
 @dataclass
@@ -37,14 +34,6 @@ class StoredObject:
     died: int = 0
     frames: Frames | None = None
     """How its blocks are coded; None: they lie there as they are."""
-
-
-@dataclass
-class Region:
-    """The blocks of 1 GiB."""
-
-    places: "array[int]" = field(default_factory=lambda: array("Q", bytes(8 * REGION)))
-    checksums: "array[int]" = field(default_factory=lambda: array("I", bytes(4 * REGION)))
 
 
 class Stored(NamedTuple):
@@ -85,12 +74,12 @@ class BlockMap:
         for block in range(start, start + count):
             index, place = divmod(block, REGION)
             region = self.regions.get(index)
-            at = region.places[place] if region else 0
-            if not at or region is None:
+            at, checksum = region.find(place) if region else (0, 0)
+            if not at:
                 yield None
                 continue
-            number = at >> _PLACE
-            yield Stored(number, self.objects[number], at & _MASK, region.checksums[place])
+            number = at >> PLACE
+            yield Stored(number, self.objects[number], at & _MASK, checksum)
 
     def apply(self, commit: Commit) -> None:
         """Take over what a record changes. Every region it touches must be loaded."""
@@ -108,7 +97,7 @@ class BlockMap:
                 self._fill(commit.seq, extent.start, extent.count, 0, None)
                 continue
             index = len(commit.objects) if extent.source == INLINE else extent.source
-            at = (commit.first_object + index) << _PLACE | extent.first
+            at = (commit.first_object + index) << PLACE | extent.first
             checksums = commit.checksums[taken : taken + extent.count]
             taken += extent.count
             if extent.count <= _FEW:
@@ -151,11 +140,10 @@ class BlockMap:
     def _put(self, seq: int, block: int, at: int, checksum: int) -> None:
         """What `_fill` does, of one block: databases change most of them one by one."""
         index, place = divmod(block, REGION)
-        region = self._changing(index)
-        old, region.places[place], region.checksums[place] = region.places[place], at, checksum
-        self.objects[at >> _PLACE].live += 1
+        old = self._changing(index).put(place, at, checksum)
+        self.objects[at >> PLACE].live += 1
         if old:
-            self._leave(seq, old >> _PLACE, 1)
+            self._leave(seq, old >> PLACE, 1)
 
     def _fill(
         self, seq: int, start: int, count: int, at: int, checksums: "array[int] | None"
@@ -167,28 +155,21 @@ class BlockMap:
             if not at and index not in self.regions and index not in self.absent:
                 done += size
                 continue
-            self._fill_region(seq, index, place, size, at and at + done)
-            sums = checksums[done : done + size] if checksums else array("I", bytes(4 * size))
-            self.regions[index].checksums[place : place + size] = sums
+            sums = checksums[done : done + size] if checksums else None
+            old = self._changing(index).fill(place, size, at and at + done, sums)
+            if at:
+                self.objects[at >> PLACE].live += size
+            for number, gone in old.items():
+                if number:
+                    self._leave(seq, number, gone)
             done += size
-
-    def _fill_region(self, seq: int, index: int, place: int, count: int, at: int) -> None:
-        places = self._changing(index).places
-        old = Counter(found >> _PLACE for found in places[place : place + count])
-        fresh = array("Q", range(at, at + count)) if at else array("Q", bytes(8 * count))
-        places[place : place + count] = fresh
-        if at:
-            self.objects[at >> _PLACE].live += count
-        for number, gone in old.items():
-            if number:
-                self._leave(seq, number, gone)
 
     def _changing(self, index: int) -> Region:
         """A region that is about to change."""
         if index in self.absent:
             raise KeyError(index)
-        if index not in self.regions:  # 3 MiB, so not made to be thrown away by setdefault
-            self.regions[index] = Region()
+        if index not in self.regions:
+            self.regions[index] = Region(REGION)
         self.dirty.add(index)
         return self.regions[index]
 

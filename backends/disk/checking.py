@@ -6,7 +6,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 from backends.base import Finding, Level
-from backends.disk.blockmap import REGION, Region, StoredObject
+from backends.disk.blockmap import StoredObject
 from backends.disk.checkpoint import decode_region
 from backends.disk.coding import Coder
 from backends.disk.examining import Examined, examine
@@ -16,6 +16,7 @@ from backends.disk.journal import Journal
 from backends.disk.naming import located, maker, seq_of
 from backends.disk.peeking import peek
 from backends.disk.pins import snapshots
+from backends.disk.regions import REGION, Region
 from backends.errors import Damaged, NotFound
 from backends.inspection import Progress
 from backends.options import Size
@@ -148,15 +149,13 @@ def _unreadable(
     region: Region, index: int, known: dict[int, Examined | None]
 ) -> Iterator[tuple[int, int]]:
     """(block, number of its object) of what cannot be read, or is not what the map says."""
-    for place, at in enumerate(region.places):
-        if not at:
-            continue
+    for place, at, checksum in region.written():
         number, within = at >> 20, at & 0xFFFFF
         found = known.get(number)
         if found is None:
             continue
         right = not found.fault and within not in found.bad
-        if not right or found.checksums[within] != region.checksums[place]:
+        if not right or found.checksums[within] != checksum:
             yield index * REGION + place, number
 
 

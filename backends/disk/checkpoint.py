@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from backends.disk.blockmap import REGION, Region, StoredObject
+from backends.disk.blockmap import StoredObject
 from backends.disk.coding import Frames, frames_of, known
 from backends.disk.commit import little, words32, words64
 from backends.disk.history import Held, Tail
 from backends.disk.liveness import Litter
+from backends.disk.regions import REGION, Region
 from backends.errors import Damaged
 
 MAGIC = b"kedgemap"
@@ -114,7 +115,7 @@ def _stored(*row: Any) -> StoredObject:
 def encode_region(uuid: str, index: int, seq: int, region: Region) -> bytes:
     """The object of one region."""
     name = uuid.encode()
-    arrays = zlib.compress(little(region.places) + little(region.checksums), 1)
+    arrays = zlib.compress(little(region.places()) + little(region.checksums()), 1)
     head = _HEAD.pack(MAGIC, VERSION, len(name), index, seq, REGION, len(arrays)) + name
     return head + struct.pack("<I", zlib.crc32(arrays, zlib.crc32(head))) + arrays
 
@@ -133,6 +134,6 @@ def decode_region(body: bytes, *, uuid: str, index: int, seq: int | None = None)
         if not right or seq not in (None, made):
             raise ValueError("it is another one")
         arrays = zlib.decompress(body[start + 4 :])
-        return Region(words64(arrays[: 8 * REGION]), words32(arrays[8 * REGION :]))
+        return Region.of(words64(arrays[: 8 * REGION]), words32(arrays[8 * REGION :]))
     except (ValueError, struct.error, zlib.error) as error:
         raise Damaged(f"region {index} of disk {uuid} cannot be read: {error}") from error

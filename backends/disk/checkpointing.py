@@ -1,16 +1,15 @@
 """Writing a checkpoint of the map and putting it into the head."""
 
-from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from backends.disk import checkpoint
-from backends.disk.blockmap import Region
 from backends.disk.checkpoint import Manifest
 from backends.disk.head import Head, Heads
 from backends.disk.journal import Journal
 from backends.disk.liveness import Litter
 from backends.disk.naming import checkpoint_name, made_at
+from backends.disk.regions import Region
 
 Step = Callable[[Head], Head]
 
@@ -61,9 +60,7 @@ class Checkpointer:
         """The map as it is. Call with the lock held."""
         journal, found = self._journal, self._journal.map
         changed = {
-            index: Region(array("Q", region.places), array("I", region.checksums))
-            for index, region in found.regions.items()
-            if index in found.dirty
+            index: region.copy() for index, region in found.regions.items() if index in found.dirty
         }
         found.dirty = set()
         objects = {number: replace(held) for number, held in found.objects.items()}

@@ -4,11 +4,12 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from backends.disk.blockmap import REGION, Stored
+from backends.disk.blockmap import Stored
 from backends.disk.cache import NoCache
 from backends.disk.journal import Journal
 from backends.disk.overlay import Dirty, Overlay
 from backends.disk.reader import Reader
+from backends.disk.regions import REGION
 from backends.errors import Damaged
 from backends.inspection import Progress, Sink
 from backends.stores.base import Store

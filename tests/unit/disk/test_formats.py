@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from backends.disk import blockmap, checkpoint, commit, segment
-from backends.disk.blockmap import Region, StoredObject
+from backends.disk import checkpoint, commit, regions, segment
+from backends.disk.blockmap import StoredObject
 from backends.disk.checkpoint import Manifest
 from backends.disk.ciphers import Cipher
 from backends.disk.coding import Coder, Compression, Frames
@@ -22,6 +22,7 @@ from backends.disk.history import Held, Tail
 from backends.disk.liveness import Litter
 from backends.disk.logformat import Entry, Scan, SegmentHead, checksums, encode
 from backends.disk.logformat import Kind as EntryKind
+from backends.disk.regions import Region
 from backends.disk.segment import Segment
 from backends.errors import Damaged
 from backends.records import Record
@@ -65,8 +66,8 @@ HEAD_OF_DISK = Head(
     pins={"before": Pin(7, "ckpt/x/manifest", 1 << 30, "2026-02-03T04:05:06Z", "aa")},
     base="0d1e2f30-0000-4000-8000-000000000002",
 )
-REGION = Region()
-REGION.places[17], REGION.checksums[17] = (3 << 20) | 1, 99
+REGION = Region(regions.REGION)
+REGION.put(17, (3 << 20) | 1, 99)
 ENTRY = Entry(1, EntryKind.WRITE, 4096, 4096, 77, 5, 0, checksums(BLOCK))
 HEAD = SegmentHead(1, 1, 0, 1234)
 
@@ -135,7 +136,7 @@ def test_a_checkpoint() -> None:
     old = replace(MANIFEST, litter=(Litter("ckpt/old/manifest", 0, 7),))
     assert checkpoint.decode_manifest(golden("manifest-1"), uuid=UUID) == old
     assert checkpoint.decode_region(golden("region-1"), uuid=UUID, index=0) == REGION
-    assert blockmap.REGION == 262144
+    assert regions.REGION == 262144
 
 
 def test_a_head() -> None:

@@ -25,6 +25,7 @@ from backends.disk import (
     journal,
     packing,
     reader,
+    regions,
     shipping,
 )
 from backends.disk import dump as independent
@@ -67,8 +68,8 @@ def coder(seed: int) -> tuple[Coder, str]:
 def small_sizes() -> Iterator[None]:
     """Everything that is 1 GiB, 8 MiB or 1 MiB is a few blocks."""
     small: list[tuple[Any, str, int]] = [
-        (blockmap, "REGION", 16),
-        *((module, "REGION", 16) for module in (checkpoint, checking, exporting)),
+        (regions, "CHUNK", 4),
+        *((module, "REGION", 16) for module in (blockmap, checkpoint, checking, exporting)),
         (packing, "OBJECT_BLOCKS", 4),
         (packing, "INLINE_BLOCKS", 3),
         (reader, "_REFETCH", 12),
