@@ -124,7 +124,8 @@ class Journal:
         """Take over every record up to the first free slot, or to the first of an epoch above
         `until`. Damaged when there are records behind a free slot: they were made after one that
         must have stood there."""
-        upcoming = Upcoming(lambda seq: self._store.get(self._log(seq)), self._pool)
+        there = self._there() if self._pool else frozenset()
+        upcoming = Upcoming(lambda seq: self._store.get(self._log(seq)), self._pool, there)
         while True:
             seq = self.tail.seq + 1
             try:
@@ -137,6 +138,16 @@ class Journal:
             if until is not None and record.epoch > until:
                 return
             self._take(record)
+
+    def _there(self) -> frozenset[int]:
+        """The records behind the tail, as a listing shows them: only a hint, for those that are to
+        be fetched early."""
+        log = f"{self.prefix}log/"
+        after = self.prefix + commit.log_key(self.tail.seq)
+        with suppress(Unavailable, ValueError):
+            listed = self._store.list(log, after=after)
+            return frozenset(int(one.key.removeprefix(log), 16) for one in listed)
+        return frozenset()
 
     def _beyond(self, seq: int) -> bool:
         """Whether somebody has just filled the free slot. Damaged when somebody went past it."""

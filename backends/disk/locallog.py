@@ -17,6 +17,7 @@ from typing import Protocol
 
 from backends.disk import logformat
 from backends.disk.logformat import HEADER, Entry, Kind, Scan, SegmentHead
+from backends.disk.pages import Pages
 from backends.errors import Damaged, HostError
 
 LEAST = 3
@@ -248,8 +249,7 @@ class LocalLog:
                     cut_off.append(_name(number))
                     continue
                 found, self._segments, witnessed = [], [], 0
-            body, base = self._files.read(_name(number)), number * self.binding.segment
-            scan = Scan(body, base, head.first, upto)
+            scan = Scan(self._pages(number), number * self.binding.segment, head.first, upto)
             found += scan.entries()
             expected = scan.expected
             witnessed = max(witnessed, scan.witnessed)
@@ -267,6 +267,10 @@ class LocalLog:
         self._close_last(for_good)
         self._files.sync([_name(one.number) for one in self._segments], directory=True)
         return found
+
+    def _pages(self, number: int) -> Pages:
+        name = _name(number)
+        return Pages(lambda at, size: self._files.pread(name, at, size), self.binding.segment)
 
     def _unshipped(self, upto: int) -> list[tuple[int, SegmentHead]]:
         """The segments that hold more than what is in the store, and the last two, for requests
@@ -288,7 +292,7 @@ class LocalLog:
         for place, (number, _) in enumerate(heads):
             if heads[place + 1 :] and heads[place + 1][1].first <= upto + 1:
                 continue
-            if any(seq > upto for seq in logformat.numbers(self._files.read(_name(number)))):
+            if any(seq > upto for seq in logformat.numbers(self._pages(number))):
                 return True
         return False
 

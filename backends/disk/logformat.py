@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from backends.disk.commit import little, words32
+from backends.disk.pages import Pages
 from backends.errors import Damaged
 
 SEGMENT_MAGIC = b"kedgeseg"
@@ -113,7 +114,7 @@ class Scan:
     """Reads the entries of one segment in order. After it has run, `witnessed` tells up to which
     entry those behind the last good one say that everything had been synced."""
 
-    body: bytes
+    body: bytes | Pages
     base: int
     """The position of the segment's first byte."""
     expected: int
@@ -143,7 +144,7 @@ class Scan:
             )
 
 
-def numbers(body: bytes) -> Iterator[int]:
+def numbers(body: bytes | Pages) -> Iterator[int]:
     """Of all entries in a segment up to the first that cannot be told from rubbish, whatever their
     order and their data."""
     place = HEADER
@@ -152,23 +153,24 @@ def numbers(body: bytes) -> Iterator[int]:
         place += found[1]
 
 
-def _decode(body: bytes, place: int, shipped: int) -> tuple[Entry, int, bool] | None:
+def _decode(body: bytes | Pages, place: int, shipped: int) -> tuple[Entry, int, bool] | None:
     """The entry at `place`, its size, and whether its data are right, or wanted no more; None if
     none is there."""
     if place + _ENTRY.size > len(body):
         return None
-    magic, crc, seq, synced, offset, unique, connection, length, kind = _ENTRY.unpack_from(
-        body, place
-    )
+    head = body[place : place + _ENTRY.size]
+    if len(head) < _ENTRY.size:
+        return None
+    magic, crc, seq, synced, offset, unique, connection, length, kind = _ENTRY.unpack(head)
     blocks = length // 4096 if kind == Kind.WRITE else 0
     start = place + overhead(blocks)
     end = start + blocks * 4096
     if magic != _MAGIC or kind not in (1, 2) or end > len(body):
         return None
     sums = body[place + _ENTRY.size : start]
-    if zlib.crc32(sums, zlib.crc32(body[place + 8 : place + _ENTRY.size])) != crc:
+    if zlib.crc32(sums, zlib.crc32(head[8:])) != crc:
         return None
     sums32 = words32(sums)
-    whole = seq <= shipped or sums32 == checksums(memoryview(body)[start:end])
+    whole = seq <= shipped or sums32 == checksums(body[start:end])
     entry = Entry(seq, Kind(kind), offset, length, unique, connection, synced, sums32)
     return entry, end - place, whole

@@ -182,7 +182,9 @@ def _recover(
     if log.seq < upto:
         log.close()
         return _Recovered(new_log(place.files, fresh, terms.segments, seq=upto), [])
-    log.rebind(replace(fresh, log=binding.log, segment=binding.segment))
+    now = replace(fresh, log=binding.log, segment=binding.segment)
+    if now != binding:
+        log.rebind(now)
     log.release(upto)  # nobody else will, if there is nothing to ship: a write would wait for ever
     return _Recovered(log, entries, upto)
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -227,14 +228,23 @@ process may wait for days with those that the SDK had found."""
 
 
 def prepare(raw: Mapping[str, Any]) -> None:
-    """Make the client of a disk's bucket now (a third of a second), for `open_remote` later. What
-    cannot be made yet is left to it."""
+    """Make the client of a disk's bucket now (a third of a second), for `open_remote` later, and
+    let it be used once, which takes longer than later uses. What cannot be done yet is left to
+    it; a store that does not answer is not waited for."""
+    bucket = Bucket(**raw["bucket"])
     try:
-        endpoint = _endpoint(Bucket(**raw["bucket"]))
+        endpoint = _endpoint(bucket)
         if endpoint.access_key:
-            _ready[endpoint] = connect(endpoint)
+            client = _ready[endpoint] = connect(endpoint)
+            store = S3Store(lambda: client, bucket.bucket, bucket.prefix)
+            threading.Thread(target=_use, args=(store,), name="first use", daemon=True).start()
     except KedgeError:
         return
+
+
+def _use(store: Store) -> None:
+    with suppress(Exception):  # whatever it is, the server meets it again and says so
+        store.get("disks/")
 
 
 def bucket_store(bucket: Bucket) -> Retrying:

@@ -4,7 +4,7 @@ What came is used, for a record never changes. That one was not there says nothi
 made since, so whoever needs to know asks again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor, Future
 
 from backends.errors import NotFound, Unavailable
@@ -16,17 +16,21 @@ DEPTH = 16
 class Upcoming:
     """`fetch(seq)` gets one record. Without a pool nothing is fetched early."""
 
-    def __init__(self, fetch: Callable[[int], bytes], pool: Executor | None) -> None:
+    def __init__(
+        self, fetch: Callable[[int], bytes], pool: Executor | None, there: Collection[int]
+    ) -> None:
+        """`there`: the records that were there a moment ago."""
+        self._there = there
         self._fetch = fetch
         self._pool = pool
         self._coming: dict[int, Future[bytes]] = {}
 
     def get(self, seq: int) -> bytes | None:
         """Record `seq`; None when it did not come, for whatever reason."""
-        if self._pool is None:
+        if self._pool is None or seq not in self._there:
             return None
         for later in range(seq, seq + DEPTH):
-            if later not in self._coming:
+            if later in self._there and later not in self._coming:
                 self._coming[later] = self._pool.submit(self._fetch, later)
         try:
             return self._coming.pop(seq).result()

@@ -8,7 +8,8 @@ import pytest
 
 from backends.disk.locallog import LEAST, Binding, Files, LocalLog, binding_of, new_log
 from backends.disk.logfiles import LogFiles
-from backends.disk.logformat import Entry, Kind
+from backends.disk.logformat import HEADER, Entry, Kind
+from backends.disk.pages import STEP, Pages
 from backends.errors import Damaged, HostError
 from tests.unit.disk.memory_files import MemoryFiles
 
@@ -90,11 +91,12 @@ def test_segments_of_what_is_in_the_store_are_not_read() -> None:
     """A server that takes over has to be quick."""
 
     class Counted(MemoryFiles):
-        whole: ClassVar[list[str]] = []
+        looked_at: ClassVar[set[str]] = set()
 
-        def read(self, name: str) -> bytes:
-            self.whole.append(name)
-            return super().read(name)
+        def pread(self, name: str, offset: int, length: int) -> bytes:
+            if length > HEADER:
+                self.looked_at.add(name)
+            return super().pread(name, offset, length)
 
     files = Counted()
     log = new_log(files, BINDING, 8)
@@ -102,7 +104,23 @@ def test_segments_of_what_is_in_the_store_are_not_read() -> None:
         assert log.room(4096)
         write(log, number)
     reopened(files, upto=99)
-    assert len([name for name in files.whole if name.startswith("segment")]) == 2
+    assert len(files.looked_at) == 2
+
+
+def test_only_what_is_looked_at_is_read() -> None:
+    read: list[int] = []
+
+    def some(offset: int, length: int) -> bytes:
+        read.append(offset)
+        return bytes(body[offset : offset + length])
+
+    body = bytes(range(256)) * 10_000
+    pages = Pages(some, len(body))
+    assert len(pages) == len(body)
+    assert pages[10:20] == body[10:20]
+    assert pages[STEP - 5 : STEP + 5] == body[STEP - 5 : STEP + 5]
+    assert read == [0, STEP]
+    assert pages[len(body) - 3 : len(body) + 3] == body[-3:]
 
 
 def test_torn_data_that_are_in_the_store_do_not_end_the_log() -> None:

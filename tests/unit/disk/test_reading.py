@@ -172,9 +172,10 @@ def test_a_new_owner_reads_the_log_many_records_at_a_time(bench: Bench) -> None:
             raise NotFound("not yet")
         return b"%d" % seq
 
-    upcoming = Upcoming(fetch, bench.pools[0])
-    assert [upcoming.get(seq) for seq in (1, 2, 3, 4)] == [b"1", b"2", b"3", None]
-    assert Upcoming(fetch, None).get(1) is None
+    upcoming = Upcoming(fetch, bench.pools[0], {1, 2, 3, 4})
+    assert [upcoming.get(seq) for seq in (1, 2, 3, 4, 5)] == [b"1", b"2", b"3", None, None]
+    assert set(asked) == {1, 2, 3, 4}
+    assert Upcoming(fetch, None, {1}).get(1) is None
 
 
 def test_the_cache_lasts_over_a_restart(bench: Bench) -> None:
