@@ -27,7 +27,7 @@ from backends.disk.overlay import SEAL_BLOCKS, Overlay
 from backends.disk.reader import Reader
 from backends.disk.shipping import Shipper
 from backends.disk.sweeping import AGE, Sweeper
-from backends.errors import Fenced
+from backends.errors import Damaged, Fenced
 from backends.stores.base import Store
 
 
@@ -112,13 +112,26 @@ def _take(
     """A new session, unless this is the successor of a process that held the disk until now: then
     the head says already what it has to, or is found to have changed before anything is served."""
     session = place.new_id()
-    if binding and binding.boot == place.boot:
+    if binding:
         head = known or place.heads.read(uuid)
+        _check_not_older(head, binding)
+    if binding and binding.boot == place.boot:
         held = head.session == binding.session and head.state is State.ATTACHED
         if held and head.epoch >> CLAIM_SHIFT == claim:
             return head, Owner(head.epoch, bytes.fromhex(head.session), place.node)
     head = place.heads.take(uuid, claim=claim, session=session, node=place.node)
     return head, Owner(head.epoch, session, place.node)
+
+
+def _check_not_older(head: Head, binding: Binding) -> None:
+    """Epochs only rise. Damaged when this node remembers a higher one than the head has: then it
+    had the disk in a future that the bucket has forgotten."""
+    if binding.epoch > head.epoch:
+        raise Damaged(
+            f"disk {head.uuid} is older in the bucket (epoch {head.epoch}) than it was on this "
+            f"node (epoch {binding.epoch}): the bucket was put back to an earlier state; if that "
+            "is meant, move what this node keeps of the disk away"
+        )
 
 
 def _fence(journal: Journal, owner: Owner, binding: Binding | None) -> int | None:

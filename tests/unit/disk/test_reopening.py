@@ -9,6 +9,7 @@ import pytest
 from backends.disk.engine import Disk
 from backends.disk.head import Heads
 from backends.disk.opening import Place, Terms, open_disk
+from backends.errors import Damaged
 from backends.records.store import StoreRecords
 from backends.stores.memory import MemoryStore
 from tests.unit.disk.memory_files import MemoryFiles
@@ -125,3 +126,25 @@ def test_a_closed_disk_takes_no_room_on_the_node() -> None:
         disk.close()
         assert [name for name in where.files.names() if name.startswith("segment")] == []
         assert reopened(where).read(0, 4096) == b"1" * 4096
+
+
+@pytest.mark.parametrize("end", [Disk.close, Disk.flush], ids=["closed", "killed"])
+def test_a_bucket_that_was_put_back_is_not_written_by_who_knows_better(
+    end: Callable[[Disk], None],
+) -> None:
+    where = place()
+    assert isinstance(where.store, MemoryStore)
+    with small_sizes():
+        open_disk(where, UUID, claim=1, terms=Terms(segment=56 * 1024, segments=SEGMENTS)).close()
+        before = dict(where.store.objects)
+        disk = open_disk(where, UUID, claim=2, terms=Terms(segment=56 * 1024, segments=SEGMENTS))
+        disk.write(0, b"1" * 4096, 2)
+        end(disk)
+        where.store.objects.clear()
+        where.store.objects.update(before)
+        again = replace(where, heads=Heads(StoreRecords(where.store)))
+        with pytest.raises(Damaged, match="put back to an earlier state"):
+            open_disk(again, UUID, claim=1, terms=Terms(segment=56 * 1024, segments=SEGMENTS))
+        assert where.store.objects == before
+        elsewhere = replace(again, files=MemoryFiles(), node="elsewhere")
+        assert reopened(elsewhere).read(0, 4096) == bytes(4096)
