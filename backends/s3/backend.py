@@ -119,11 +119,10 @@ class S3Backend(MountingBackend[S3Settings, S3Options]):
     def detach(self, attachment: Attachment) -> None:
         uuid = attachment.uuid
         with explained(f"detach volume {attachment.name}"), self._disks.locked(uuid):
-            volume = Volume(attachment.name, uuid, "", S3Options())
             self._said.pop(uuid, None)
             self._owners.unmount(attachment)
+            self._disks.layer(Volume(attachment.name, uuid, "", S3Options())).unstage()
             detaching.await_release(attachment, lambda: not self._owners.held(uuid))
-            self._disks.layer(volume).release(CLOSE_SECONDS)
             self._disks.close(uuid, attachment.name)
 
     def usage(self, attachment: Attachment) -> Usage:

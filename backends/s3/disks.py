@@ -76,6 +76,7 @@ class Disks:
         if made.ready:
             return
         with self.locked(volume.uuid):
+            self.layer(volume).release(CLOSE_SECONDS)  # somebody may have died while he made it
             try:
                 with self._opened(volume, claim=0):
                     if not self.heads.read(volume.uuid).ready:
@@ -118,17 +119,16 @@ class Disks:
     def delete(self, volume: Volume[S3Options]) -> None:
         """Put the disk out of everybody's reach, and delete what it was made of."""
         with self.locked(volume.uuid):
-            self.path(volume.uuid, volume.name).close(CLOSE_SECONDS)
+            self.close(volume.uuid, volume.name)
             delete_disk(self.store, self.heads, volume.uuid, new_id=random_id)
             self._remove(volume.uuid)
 
     def drop(self, uuid: str) -> bool:
         """Remove what this node keeps of a disk that was deleted. False: it is still attached."""
         with self.locked(uuid):
-            path = self.path(uuid, uuid)
-            if path.alive():
+            if self.path(uuid, uuid).alive():
                 return False
-            path.close(CLOSE_SECONDS)
+            self.close(uuid, uuid)
             self._remove(uuid)
         return True
 
@@ -166,7 +166,9 @@ class Disks:
             raise
 
     def close(self, uuid: str, name: str) -> None:
-        """Ship everything and let go of the disk. Unavailable while that takes longer."""
+        """Ship everything and let go of the disk, on which nothing is mounted but what a crash may
+        have left on its stage. InUse: something is. Unavailable while it takes longer."""
+        self.layer(Volume(name, uuid, "", S3Options())).release(CLOSE_SECONDS)
         self.path(uuid, name).close(CLOSE_SECONDS)
 
     def path(self, uuid: str, name: str) -> DataPath:

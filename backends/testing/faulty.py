@@ -37,10 +37,24 @@ def dies_at(effect: int, work: Callable[[], object]) -> bool:
     """Run `work` in a copy of this process that is killed just before its effect number `effect`
     (from 0). True: it was. False: it finished, having no more than `effect` effects.
     AssertionError with its traceback when it raised."""
+    return _dies(_killer(effect), work)
+
+
+def dies_when(fatal: Callable[[str, tuple[Any, ...]], bool], work: Callable[[], object]) -> bool:
+    """As `dies_at`, just before the first audit event that is `fatal`."""
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if fatal(event, arguments):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return _dies(hook, work)
+
+
+def _dies(hook: Callable[[str, tuple[Any, ...]], None], work: Callable[[], object]) -> bool:
     readable, writable = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _be_killed_at(effect, work, writable)
+        _be_killed_by(hook, work, writable)
     os.close(writable)
     with os.fdopen(readable) as pipe:
         words = pipe.read()
@@ -51,10 +65,12 @@ def dies_at(effect: int, work: Callable[[], object]) -> bool:
     return False
 
 
-def _be_killed_at(effect: int, work: Callable[[], object], writable: int) -> None:
+def _be_killed_by(
+    hook: Callable[[str, tuple[Any, ...]], None], work: Callable[[], object], writable: int
+) -> None:
     code = _FAILED
     try:
-        sys.addaudithook(_killer(effect))
+        sys.addaudithook(hook)
         work()
         code = _FINISHED
     except BaseException:

@@ -7,11 +7,11 @@ at each of its steps, on moto and on a real radosgw.
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
-from backends.base import Context
+from backends.base import Context, Volume
 from backends.host import loop, mountinfo
 from backends.s3 import S3Backend
 from backends.s3.disks import label
@@ -22,6 +22,7 @@ from backends.testing.backend.create import CreateContract
 from backends.testing.backend.detach import DetachContract
 from backends.testing.backend.remove import RemoveContract
 from backends.testing.backend.world import AnyBackend, BackendWorld
+from backends.testing.faulty import dies_when
 from tests.lab.object_store import Moto, ObjectStore
 
 pytestmark = pytest.mark.lab
@@ -88,3 +89,33 @@ class TestS3(
             yield made
         finally:
             made.close()
+
+    def test_a_death_with_the_file_system_on_its_stage_is_made_good(
+        self, backend: AnyBackend
+    ) -> None:
+        """It holds the loop device, and that the data path."""
+        spec = self.spec(backend)
+        assert dies_when(_leaves_a_stage, lambda: self.reopen(backend).create(spec))
+        volume = self.reopen(backend).create(spec)
+        assert self.leftovers(backend) == []
+        assert dies_when(_leaves_a_stage, lambda: self.attach(self.reopen(backend), volume))
+        fresh = self.reopen(backend)
+        self.write(fresh, self.attach(fresh, volume), "f", "text")
+        fresh.detach(self.attach(fresh, volume))
+        assert self.stored(fresh, volume) == {"f": "text"}
+        assert self.leftovers(backend) == []
+        fresh.remove(volume)
+
+    def test_a_volume_whose_maker_died_with_its_stage_can_be_removed(
+        self, backend: AnyBackend
+    ) -> None:
+        spec = self.spec(backend)
+        assert dies_when(_leaves_a_stage, lambda: self.reopen(backend).create(spec))
+        fresh = self.reopen(backend)
+        fresh.remove(Volume(spec.name, spec.uuid, "", spec.options))
+        assert self.leftovers(backend) == []
+        assert self.stored(fresh, self.create(fresh)) == {}
+
+
+def _leaves_a_stage(event: str, arguments: tuple[Any, ...]) -> bool:
+    return event == "kedge.unmount" and "/staging/" in str(arguments[0])

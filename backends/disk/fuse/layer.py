@@ -80,10 +80,16 @@ class Layer:
         self.release(seconds)
 
     def release(self, seconds: float) -> None:
-        """Wait until the loop device is free, once nothing is mounted. InUse: it is not."""
+        """Wait until the loop device is free, once nothing is mounted but what a crash may have
+        left on the stage. InUse: it is not."""
+        self.unstage()
         device = self.device()
         if device is not None:
             self._await_released(device, seconds)
+
+    def unstage(self) -> None:
+        """Take off what a crash left on the stage, where it holds the loop device."""
+        self.staging.clear(self._key)
 
     def grow(self, target: Path, size: int, seconds: float) -> bool:
         """Grow the disk, the loop device and the file system while they are used. False: the file
