@@ -1,5 +1,6 @@
 """One connection to a cluster as one client, made when it is first needed."""
 
+import os
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -40,7 +41,7 @@ class Connection:
     def close(self) -> None:
         """Let go of the connection; the next call makes a new one."""
         with self._lock:
-            self._handle = None  # shut down by the last thread that still uses it
+            self._handle = None  # its last user shuts it down
 
     def _connect(self) -> Any:
         settings = self._settings
@@ -55,12 +56,10 @@ class Connection:
         except ImportError as error:
             raise Unavailable(f"{error}; {bindings.INSTALL}") from error
         with explained(f"connect to the cluster of {self._where()} as client.{settings.client}"):
-            handle = rados.Rados(name=f"client.{settings.client}", conffile=conffile, conf=options)
-            try:
-                handle.connect()
-            except BaseException:
-                handle.shutdown()
-                raise
+            handle = _ending(rados.Rados)(
+                name=f"client.{settings.client}", conffile=conffile, conf=options
+            )
+            handle.connect()
             return handle
 
     def _check_files(self) -> None:
@@ -78,3 +77,15 @@ class Connection:
 
     def _where(self) -> str:
         return self._settings.monitors or str(self._settings.conf)
+
+
+def _ending(kind: type[Any]) -> type[Any]:
+    """A `rados.Rados` that is shut down when nobody has it any more: of itself it would keep its
+    dozen threads, which look for the cluster for ever. A copy in a forked process has none."""
+    maker = os.getpid()
+
+    def end(self: Any) -> None:
+        if os.getpid() == maker:
+            self.shutdown()
+
+    return type("Client", (kind,), {"__del__": end})

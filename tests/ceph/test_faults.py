@@ -16,8 +16,10 @@ import pytest
 
 from backends.base import Level, Spec, Volume
 from backends.ceph import CephBackend, bindings
+from backends.ceph.connection import Connection
 from backends.ceph.options import CephOptions, CephSettings, Layout
 from backends.errors import Damaged, InvalidOptions, KedgeError, Unavailable
+from backends.host.waiting import wait_until
 from backends.options import Size
 from tests.ceph.conftest import Node
 from tests.ceph.test_fencing import LAYOUTS, Writer, attach, make, writer
@@ -185,6 +187,23 @@ def test_monitors_may_be_given_instead_of_a_file(
         volume = make(backend, layout)
         backend.detach(attach(backend, volume))
         backend.remove(volume)
+
+
+def test_a_connection_that_was_closed_leaves_no_thread(settings: CephSettings, ceph: Ceph) -> None:
+    """librados looks for its cluster for ever, in a dozen threads for each connection."""
+
+    def threads() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    before = threads()
+    connection = Connection(settings, ("client_mount_timeout",))
+    handle = connection.handle()
+    assert threads() > before
+    connection.close()
+    assert handle.get_fsid(), "whoever still uses it may go on"
+    del handle
+    wait_until(lambda: threads() <= before, 10)
+    assert threads() <= before
 
 
 def test_bindings_that_are_missing(
