@@ -168,9 +168,16 @@ class Heads:
 
         return self._change(uuid, checked)
 
-    def mark_ready(self, uuid: str) -> Head:
-        """Record that the disk has its file system."""
-        return self._change(uuid, lambda head: replace(head, ready=True))
+    def mark_ready(self, made: Head) -> bool:
+        """Record that the disk has its file system, made under the epoch of `made` and closed.
+        False: nothing is recorded, because not all of it is in the store, or somebody has taken
+        the disk since."""
+
+        def step(head: Head) -> Head:
+            complete = head.epoch == made.epoch and head.state is State.DETACHED
+            return replace(head, ready=head.ready or complete)
+
+        return self._change(made.uuid, step).ready
 
     def rewrap(self, uuid: str, key_name: str, wrapped_key: str, *, instead_of: str) -> Head:
         """Keep the data key under another key of the profile. Conflict when `instead_of` is no

@@ -19,11 +19,20 @@ from backends.disk.orphaned import orphan_name, unsent
 from backends.disk.remote import Arguments, Bucket, random_id
 from backends.disk.serve import Config
 from backends.disk.unlocking import coder_of, wrapped
-from backends.errors import Claimed, Damaged, Fenced, HostError, Invalid, NotFound
+from backends.errors import (
+    Claimed,
+    Damaged,
+    Fenced,
+    HostError,
+    Invalid,
+    NotFound,
+    Unavailable,
+)
 from backends.host import files
 from backends.host.filesystems import driver_of
 from backends.host.locks import locked
 from backends.host.staging import Staging
+from backends.host.waiting import wait_until
 from backends.options import Size
 from backends.s3.options import S3Options
 from backends.snapshots import Source
@@ -34,6 +43,9 @@ log = logging.getLogger(__name__)
 OPEN_SECONDS = 20.0
 CLOSE_SECONDS = 20.0
 _LOCK_SECONDS = 10.0
+MADE_ELSEWHERE = 15.0
+"""Seconds for which a node that lost the disk while it formatted it leaves it to the other."""
+_TRIES = 3
 _FACTORY = "backends.disk.remote:open_remote"
 
 
@@ -77,16 +89,31 @@ class Disks:
             return
         with self.locked(volume.uuid):
             self.layer(volume).release(CLOSE_SECONDS)  # somebody may have died while he made it
-            try:
-                with self._opened(volume, claim=0):
-                    if not self.heads.read(volume.uuid).ready:
-                        self.layer(volume).format(
-                            name=volume.name, uid=options.uid, gid=options.gid, mode=options.mode
-                        )
-            except Fenced:
-                if not self.heads.read(volume.uuid).ready:
-                    raise
-            self.heads.mark_ready(volume.uuid)
+            for _ in range(_TRIES):
+                if self._formatted(volume):
+                    return
+                if wait_until(lambda: self.heads.read(volume.uuid).ready, MADE_ELSEWHERE):
+                    return
+        raise Unavailable(f"several nodes make volume {volume.name} at once; try again")
+
+    def _formatted(self, volume: Volume[S3Options]) -> bool:
+        """Make the file system. False: another node has taken the disk before it was in the
+        store, and makes it now."""
+        options, before = volume.options, self.heads.read(volume.uuid)
+        try:
+            with self._opened(volume, claim=0):
+                head = self.heads.read(volume.uuid)
+                if head.node == self.context.node and not head.ready:
+                    self.layer(volume).format(
+                        name=volume.name, uid=options.uid, gid=options.gid, mode=options.mode
+                    )
+        except (Fenced, HostError):
+            now = self.heads.read(volume.uuid)
+            if not now.ready and (now.node == self.context.node or now.epoch == before.epoch):
+                raise
+            return now.ready
+        ours = head.node == self.context.node
+        return head.ready or (ours and self.heads.mark_ready(head))
 
     def _clone(self, volume: Volume[S3Options], source: Source) -> None:
         """Make the disk from a snapshot of another one. Repeatable."""

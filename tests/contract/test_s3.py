@@ -7,13 +7,14 @@ at each of its steps, on moto and on a real radosgw.
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 
 from backends.base import Context, Volume
+from backends.disk.fuse.layer import Layer
 from backends.host import loop, mountinfo
-from backends.s3 import S3Backend
+from backends.s3 import S3Backend, disks
 from backends.s3.disks import label
 from backends.s3.options import S3Settings
 from backends.testing.backend import EverywhereContract, ResizeContract, TrashContract
@@ -105,6 +106,29 @@ class TestS3(
         assert self.stored(fresh, volume) == {"f": "text"}
         assert self.leftovers(backend) == []
         fresh.remove(volume)
+
+    def test_a_file_system_that_did_not_reach_the_bucket_is_made_again(
+        self, backend: AnyBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Two nodes make one volume: the second took the disk before the first had sent what it
+        formatted, and must not find that it is ready."""
+        spec, other = self.spec(backend), cast(S3Backend, self.elsewhere(backend))
+        taken = Volume(spec.name, spec.uuid, "", spec.options)
+        formatted: list[Layer] = []
+        real = Layer.format
+
+        def lost(layer: Layer, **wanted: Any) -> None:
+            real(layer, **wanted)
+            if not formatted:
+                other._disks.open(taken, claim=0)
+            formatted.append(layer)
+
+        monkeypatch.setattr(Layer, "format", lost)
+        monkeypatch.setattr(disks, "MADE_ELSEWHERE", 0.5)
+        volume = backend.create(spec)
+        other._disks.close(spec.uuid, spec.name)
+        assert len(formatted) == 2
+        assert self.stored(backend, volume) == {}
 
     def test_a_volume_whose_maker_died_with_its_stage_can_be_removed(
         self, backend: AnyBackend
