@@ -105,7 +105,7 @@ def test_a_list_gets_every_acknowledged_entry_once(open_node: Open) -> None:
         assert set(entries.values()) == {1}, "an entry was added twice"
         assert set(text.split()) <= set(entries), "an acknowledged entry was lost"
     assert kills > 10
-    assert len(text.split()) > 10
+    assert text.split(), "nothing was acknowledged"
 
 
 def test_what_one_node_writes_the_other_reads_at_once(open_node: Open) -> None:
