@@ -17,7 +17,6 @@ FILE.txt and FILE.json get the results after every round, FILE.png the plot.
 
 import argparse
 import os
-import statistics
 import subprocess
 import time
 import uuid
@@ -227,40 +226,6 @@ def _moved(lab: Lab, layout: Layout) -> tuple[float, float, float]:
     return attach, move, take
 
 
-def ratio(by_place: Mapping[str, list[float]], label: str) -> float | None:
-    """To what was made by hand: the median over the rounds."""
-    base = by_place.get(PAIRS.get(label, ""))
-    if base is None:
-        return None
-    return statistics.median(
-        ours / theirs for ours, theirs in zip(by_place[label], base, strict=True)
-    )
-
-
-def table(found: Found) -> str:
-    """Medians, and the ratios."""
-    lines = []
-    for job, by_place in found.items():
-        lines.append(job)
-        for label, values in by_place.items():
-            shown = ratio(by_place, label)
-            beside = "" if shown is None else f"   {shown:.2f} of {PAIRS[label]}"
-            lines.append(f"  {label:24} {statistics.median(values):10.1f}{beside}")
-    return "\n".join(lines)
-
-
-def plot(found: Found, out: Path) -> None:
-    """A bar for each job and layout: the ratio to what was made by hand."""
-    ratios = {
-        job: {f"{label} / {hand}": ratio(by_place, label) or 0.0 for label, hand in PAIRS.items()}
-        for job, by_place in found.items()
-        if {*PAIRS, *PAIRS.values()} <= set(by_place)
-    }
-    with report.plotted(out, width=9, height=4) as axes:
-        report.shares(axes, ratios)
-        axes.set_ylabel("ratio (1.0: kedge adds nothing)")
-
-
 def main() -> None:
     """Print the table; write it, the figures and the plot to files with --out."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -274,11 +239,13 @@ def main() -> None:
         found = moves(made_lab, asked.rounds)
         for number in data_path(made_lab, found, asked.rounds, asked.seconds, asked.sysbench):
             head = ", ".join(f"{key} {value}" for key, value in machine.items())
-            text = f"{head}\n{number} rounds of {asked.seconds} s\n\n{table(found)}\n"
+            text = (
+                f"{head}\n{number} rounds of {asked.seconds} s\n\n{report.beside(found, PAIRS)}\n"
+            )
             print(text, flush=True)
             if asked.out is not None:
                 report.keep(asked.out, "bench.ceph", text, {"machine": machine, "found": found})
-                plot(found, asked.out)
+                report.plot_beside(asked.out, found, PAIRS)
 
 
 if __name__ == "__main__":

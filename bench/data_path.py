@@ -12,7 +12,7 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -130,12 +130,6 @@ def measure(rounds: int, seconds: int, sysbench: bool) -> Found:
     return found
 
 
-def ratio(by_place: Mapping[str, list[float]], label: str, other: str) -> float:
-    """The median over the rounds."""
-    pairs = zip(by_place[label], by_place[other], strict=True)
-    return statistics.median(ours / theirs for ours, theirs in pairs)
-
-
 def table(found: Found) -> str:
     """Rates, and their ratios to the host directory and to the loops made by hand."""
     lines = []
@@ -143,7 +137,7 @@ def table(found: Found) -> str:
         lines.append(job)
         for label, values in by_place.items():
             others = ("host", *BY_HAND)
-            ratios = [f"{ratio(by_place, label, other):6.2f} of {other}" for other in others]
+            ratios = [f"{report.ratio(by_place, label, other):6.2f} of {other}" for other in others]
             lines.append(f"  {label:20} {statistics.median(values):10.0f} {'  '.join(ratios)}")
     return "\n".join(lines)
 
@@ -151,7 +145,7 @@ def table(found: Found) -> str:
 def plot(found: Found, out: Path) -> None:
     """Bars: every place as a share of the host directory, by job."""
     ratios = {
-        job: {label: ratio(by_place, label, "host") for label in by_place}
+        job: {label: report.ratio(by_place, label, "host") for label in by_place}
         for job, by_place in found.items()
     }
     with report.plotted(out, width=9) as axes:

@@ -12,11 +12,10 @@ Run as root: python -m bench.gluster [--out FILE] [--rounds N] [--sysbench ROUND
 import argparse
 import shutil
 import signal
-import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -162,39 +161,6 @@ def measure(rounds: int, seconds: int, sysbench: int) -> Iterator[tuple[int, Fou
     shutil.rmtree(home, ignore_errors=True)
 
 
-def ratio(by_place: Mapping[str, list[float]], label: str) -> float | None:
-    """To what was made by hand: the median over the rounds."""
-    base = by_place.get(PAIRS.get(label, ""))
-    if base is None:
-        return None
-    pairs = zip(by_place[label], base, strict=True)
-    return statistics.median(ours / theirs for ours, theirs in pairs)
-
-
-def table(found: Found) -> str:
-    """Medians, and the ratios."""
-    lines = []
-    for job, by_place in found.items():
-        lines.append(job)
-        for label, values in by_place.items():
-            shown = ratio(by_place, label)
-            beside = "" if shown is None else f"   {shown:.2f} of {PAIRS[label]}"
-            lines.append(f"  {label:16} {statistics.median(values):10.2f}{beside}")
-    return "\n".join(lines)
-
-
-def plot(found: Found, out: Path) -> None:
-    """The ratios to what was made by hand, as bars."""
-    ratios = {
-        job: {f"{label} / {hand}": ratio(by_place, label) or 0.0 for label, hand in PAIRS.items()}
-        for job, by_place in found.items()
-        if {*PAIRS, *PAIRS.values()} <= set(by_place)
-    }
-    with report.plotted(out) as axes:
-        report.shares(axes, ratios)
-        axes.set_ylabel("ratio (1.0: kedge adds nothing)")
-
-
 def main() -> None:
     """Print a table with ratios to what was made by hand; with --out also keep it, and a plot."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -206,11 +172,11 @@ def main() -> None:
     where = machine.described()
     head = ", ".join(f"{key} {value}" for key, value in where.items())
     for number, found in measure(asked.rounds, asked.seconds, asked.sysbench):
-        text = f"{head}\n{number} rounds of {asked.seconds} s\n\n{table(found)}\n"
+        text = f"{head}\n{number} rounds of {asked.seconds} s\n\n{report.beside(found, PAIRS)}\n"
         print(text, flush=True)
         if asked.out:
             report.keep(asked.out, "bench.gluster", text, {"machine": where, "found": found})
-            plot(found, asked.out)
+            report.plot_beside(asked.out, found, PAIRS)
 
 
 if __name__ == "__main__":

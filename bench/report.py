@@ -1,6 +1,7 @@
 """What a benchmark leaves behind: FILE.txt for people, FILE.json to compute with, FILE.png."""
 
 import json
+import statistics
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,40 @@ def keep(out: Path, command: str, text: str, figures: object) -> None:
     """Write `text`, headed by the command that made it, and `figures` beside each other."""
     out.with_suffix(".txt").write_text(f"python -m {command}\n{text.rstrip()}\n")
     out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def ratio(by_place: Mapping[str, list[float]], label: str, other: str) -> float:
+    """How much of `other` the place `label` has: the median over the rounds."""
+    pairs = zip(by_place[label], by_place[other], strict=True)
+    return statistics.median(ours / theirs for ours, theirs in pairs)
+
+
+def beside(found: Mapping[str, Mapping[str, list[float]]], pairs: Mapping[str, str]) -> str:
+    """A table of job -> place -> what each round gave: medians, and for each place of `pairs` its
+    ratio to the other one, where both were measured."""
+    lines = []
+    for job, by_place in found.items():
+        lines.append(job)
+        for label, values in by_place.items():
+            shown, other = "", pairs.get(label, "")
+            if other in by_place:
+                shown = f"   {ratio(by_place, label, other):.2f} of {other}"
+            lines.append(f"  {label:24} {statistics.median(values):10.2f}{shown}")
+    return "\n".join(lines)
+
+
+def plot_beside(
+    out: Path, found: Mapping[str, Mapping[str, list[float]]], pairs: Mapping[str, str]
+) -> None:
+    """The ratios of `beside` as bars, of the jobs that all places have."""
+    ratios = {
+        job: {f"{label} / {other}": ratio(by, label, other) for label, other in pairs.items()}
+        for job, by in found.items()
+        if {*pairs, *pairs.values()} <= set(by)
+    }
+    with plotted(out, width=9) as axes:
+        shares(axes, ratios)
+        axes.set_ylabel("ratio (1.0: kedge adds nothing)")
 
 
 @contextmanager
