@@ -50,13 +50,13 @@ def plot_beside(
 
 @contextmanager
 def plotted(out: Path, *, width: float = 8, height: float = 5) -> Iterator[Any]:
-    """Axes to draw on during the block; then they get a legend and become FILE.png. What is drawn
-    without a label is not in the legend."""
+    """Axes to draw on during the block; then they get a legend at their side, where it hides
+    nothing, and become FILE.png. What is drawn without a label is not in the legend."""
     from matplotlib import pyplot  # part of the extra `bench`
 
     figure, axes = pyplot.subplots(figsize=(width, height))
     yield axes
-    axes.legend(fontsize=8, loc="best", framealpha=0.5)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
     figure.tight_layout()
     figure.savefig(out.with_suffix(".png"), dpi=110)
     pyplot.close(figure)
