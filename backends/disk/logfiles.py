@@ -112,10 +112,16 @@ class LogFiles:
             os.close(self._open.popitem()[1])
 
     def _handle(self, name: str, flags: int = 0) -> int:
-        if name not in self._open:
-            path = self._directory / name
-            self._open[name] = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
-        return self._open[name]
+        """Readers and a sync call this without a lock: the file may get another name meanwhile,
+        and another one of them may have opened it."""
+        found = self._open.get(name)
+        if found is None:
+            found = os.open(self._directory / name, os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
+            first = self._open.setdefault(name, found)
+            if first != found:
+                os.close(found)
+                found = first
+        return found
 
     def _failed(self, error: OSError) -> HostError:
         return HostError(f"the local log in {self._directory} failed: {error}")

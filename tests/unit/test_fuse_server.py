@@ -204,6 +204,26 @@ def test_a_request_that_was_answered_is_not_done_again(memory: int) -> None:
         assert device.read(0, 8192) == b"new!" * 1024 + b"mine" * 1024
 
 
+def test_every_slot_taken_by_a_dead_server_and_slow_still_leaves_a_leader(memory: int) -> None:
+    """A full log and a store that is away: all the ring is writers that wait, the server is killed
+    then, and what comes after them must be served once they have got through."""
+    device = GatedDevice(SIZE)
+    for number in range(4):
+        put(memory, number, request(Opcode.READ, at(0, 4096), unique=2 + 2 * number))
+    kernel = Kernel(device, memory)
+    assert kernel.server.replay() == 4
+    probes = sorted(kernel.answer()[0] for _ in range(4))
+    assert probes == [2 | 1, 4 | 1, 6 | 1, 8 | 1]
+    await_that(lambda: device.waiting == 4)
+    kernel.start()
+    time.sleep(0.1)  # the watcher has begun, and dozes: nobody leads
+    device.gate.set()
+    assert sorted(kernel.answer()[0] for _ in range(4)) == [2, 4, 6, 8]
+    kernel.send(Opcode.READ, at(0, 4096), unique=10)
+    assert kernel.answer()[0] == 10
+    assert kernel.close() is End.UNMOUNTED
+
+
 def test_ring_lists_what_was_taken_oldest_first(memory: int) -> None:
     put(memory, 0, request(Opcode.READ, at(0, 4096), unique=40))
     put(memory, 3, request(Opcode.READ, at(0, 4096), unique=20))

@@ -68,8 +68,10 @@ class Server:
         self._workers: list[Worker] = []
         self._idle: list[Worker] = []
         self._leader: Worker | None = None
+        self._vacant = False
+        """Nobody could be made the first leader: every slot has a request of a dead server."""
         self._lock = threading.Lock()
-        """Guards the three above, where they change together."""
+        """Guards the four above, where they change together."""
         self._slow: dict[int, int] = {}
         """Opcodes known as slow -> samples left to know it."""
         self._asleep = False
@@ -164,6 +166,7 @@ class Server:
             used = {worker.number for worker in self._workers}
             free = next((number for number in range(self._ring.slots) if number not in used), None)
             if free is None:
+                self._vacant = leader is None
                 return
             self._leader = fresh = self._new(free)
         self._begin(fresh)
@@ -229,10 +232,13 @@ class Server:
         worker.served[opcode] = worker.served.get(opcode, 0) + 1
 
     def _wait(self, worker: Worker) -> bool:
-        """Wait for a turn to lead. False: there will be none."""
+        """Wait for a turn to lead; it is now, if nobody does. False: there will be none."""
         with self._lock:
             if self._end is not None:
                 return False
+            if self._vacant:
+                self._vacant, self._leader = False, worker
+                return True
             self._idle.append(worker)
         worker.turn.acquire()
         return self._end is None
