@@ -57,7 +57,8 @@ class Distant(MemoryStore):
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """See Store."""
-        return self._late(bytes(length))
+        body = super().get_range(key, start, length) if "/log/" in key else bytes(length)
+        return self._late(body)
 
     def put_if_absent(self, key: str, body: bytes) -> None:
         """See Store."""

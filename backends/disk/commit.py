@@ -103,6 +103,9 @@ class Commit:
     checksums: "array[int]" = field(default_factory=lambda: array("I"))
     """One per block of every extent that is not a hole, in the order of the extents."""
     inline: bytes = b""
+    left_out: int = field(default=0, compare=False)
+    """Bytes that are inline but not here: whoever replays records needs what they say, not what
+    they hold."""
     coding: int = 0
     """How all blocks of this record are kept, those of its objects too (see coding.py)."""
     lengths: "array[int]" = field(default_factory=lambda: array("I"))
@@ -116,7 +119,9 @@ class Commit:
         return log_key(self.seq)
 
     def encode(self) -> bytes:
-        """The object's bytes."""
+        """The object's bytes. ValueError: its inline bytes were left out."""
+        if self.left_out:
+            raise ValueError(f"log record {self.seq} of {self.uuid} is not here as a whole")
         return self.table() + self.inline
 
     def hash(self) -> bytes:
@@ -130,7 +135,8 @@ class Commit:
             *(MAGIC, CODED if self.coding else VERSION, self.kind, self.coding),
             *(len(self.uuid.encode()) << 16 | len(self.node.encode()), self.seq, self.epoch),
             *(self.session, self.put_id, self.previous, self.upto, self.first_object),
-            *(len(self.objects), len(self.extents), len(self.checksums), len(self.inline)),
+            *(len(self.objects), len(self.extents), len(self.checksums)),
+            len(self.inline) + self.left_out,
         )
         body = b"".join(
             (
@@ -152,7 +158,7 @@ class Commit:
     def inline_blocks(self) -> int:
         """How many blocks it holds itself."""
         if not self.coding:
-            return len(self.inline) // 4096
+            return (len(self.inline) + self.left_out) // 4096
         return max((e.first + e.count for e in self.extents if e.source == INLINE), default=0)
 
     @property
@@ -181,17 +187,24 @@ def log_key(seq: int) -> str:
     return f"log/{seq:016x}"
 
 
-def decode(body: bytes, *, uuid: str, seq: int, cipher: "Cipher | None" = None) -> Commit:
+def decode(
+    body: bytes, *, uuid: str, seq: int, cipher: "Cipher | None" = None, whole: bool = True
+) -> Commit:
     """The record in `body`. Damaged unless it is, bit for bit, record `seq` of volume `uuid`;
     only the inline bytes are not covered: each block has a checksum of its own. A disk with a
-    cipher has no data that are not sealed."""
+    cipher has no data that are not sealed. Not `whole`: only the beginning of the object, with
+    everything but inline bytes."""
     try:
-        commit = _decode(body, cipher)
+        commit = _decode(body, cipher, whole)
     except (struct.error, ValueError, IndexError) as error:
         raise Damaged(f"log record {seq} of {uuid} cannot be read: {error}") from error
     if (commit.uuid, commit.seq) != (uuid, seq):
         raise Damaged(f"log record {seq} of {uuid} belongs to {commit.uuid} at {commit.seq}")
-    if cipher and not commit.cipher and (commit.extents or commit.objects or commit.inline):
+    if (
+        cipher
+        and not commit.cipher
+        and (commit.extents or commit.objects or commit.inline or commit.left_out)
+    ):
         raise Damaged(f"log record {seq} of {uuid} is not encrypted, unlike its disk")
     return commit
 
@@ -204,10 +217,22 @@ def epoch_of(body: bytes) -> int:
         raise Damaged(f"a log record cannot be read: {error}") from error
 
 
+def told(body: bytes) -> int:
+    """Of how many bytes at the beginning of its object a record consists, inline bytes apart; as
+    far as its first bytes tell: 0 when they are none of a record."""
+    if len(body) < _HEAD.size + 4:
+        return 0
+    _, _, _, coding, words, *_, objects, extents, checksums, _ = _HEAD.unpack_from(body)
+    size = objects * _OBJECT.size + extents * _EXTENT.size + 4 * checksums
+    if coding:
+        size = 4 + int(struct.unpack_from("<I", body, _HEAD.size)[0])
+    return int(_HEAD.size + (words >> 16) + (words & 0xFFFF) + size + 4)
+
+
 class _Frame:
     """What of a record is never encrypted, checked. ValueError, struct.error."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, whole: bool = True) -> None:
         magic, version, kind, coding, words, *rest = _HEAD.unpack_from(body)
         if (magic, version) not in ((MAGIC, VERSION), (MAGIC, CODED)) or not known(coding):
             raise ValueError(f"format {magic!r} {version} is not known to this version of kedge")
@@ -226,14 +251,15 @@ class _Frame:
         if coding:
             (size,) = struct.unpack_from("<I", body, _HEAD.size)
         self.end = self.tables_at + size
-        if len(body) != self.end + 4 + self.inline:
+        size = len(body) if whole else max(len(body), self.end + 4 + self.inline)
+        if size != self.end + 4 + self.inline or len(body) < self.end + 4:
             raise ValueError(f"it has {len(body)} bytes and should have {self.end + 4}, and more")
         if zlib.crc32(body[: self.end]) != struct.unpack_from("<I", body, self.end)[0]:
             raise ValueError("its checksum is wrong")
 
 
-def _decode(body: bytes, cipher: "Cipher | None") -> Commit:
-    frame = _Frame(body)
+def _decode(body: bytes, cipher: "Cipher | None", whole: bool) -> Commit:
+    frame = _Frame(body, whole)
     tables = body[frame.tables_at : frame.end]
     if encrypted(frame.coding):
         if cipher is None:
@@ -264,7 +290,8 @@ def _decode(body: bytes, cipher: "Cipher | None") -> Commit:
         objects=tuple(objects),
         extents=tuple(Extent(*e) for e in _EXTENT.iter_unpack(tables[objects_end:extents_end])),
         checksums=words32(tables[extents_end:end]),
-        inline=body[frame.end + 4 :],
+        inline=body[frame.end + 4 :] if whole else b"",
+        left_out=0 if whole else frame.inline,
         coding=frame.coding,
         lengths=lengths[taken:],
         cipher=cipher if encrypted(frame.coding) else None,

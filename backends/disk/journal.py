@@ -29,6 +29,9 @@ from backends.stores.settled import create
 
 T = TypeVar("T")
 _REFETCH = 3
+BEGINNING = 64 << 10
+"""Bytes of a record that are asked for at first: few records say more. What they hold is up to
+1 MiB, and nobody who replays them needs it."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ class Journal:
         `until`. Damaged when there are records behind a free slot: they were made after one that
         must have stood there."""
         there = self._there() if self._pool else frozenset()
-        upcoming = Upcoming(lambda seq: self._store.get(self._log(seq)), self._pool, there)
+        upcoming = Upcoming(self._beginning, self._pool, there)
         while True:
             seq = self.tail.seq + 1
             try:
@@ -267,7 +270,7 @@ class Journal:
         return self._decode(body, seq)
 
     def _decode(self, body: bytes, seq: int) -> Commit:
-        return commit.decode(body, uuid=self.uuid, seq=seq, cipher=self.coder.cipher)
+        return commit.decode(body, uuid=self.uuid, seq=seq, cipher=self.coder.cipher, whole=False)
 
     def _take(self, record: Commit) -> None:
         """Make a record part of the map. Fenced when it is that of a later owner."""
@@ -284,7 +287,12 @@ class Journal:
             self.tail = tail
 
     def _record(self, seq: int) -> bytes:
-        return self.patiently(lambda: self._store.get(self._log(seq)))
+        return self.patiently(lambda: self._beginning(seq))
+
+    def _beginning(self, seq: int) -> bytes:
+        """What a record says. NotFound, Unavailable."""
+        body = self._store.get_range(self._log(seq), 0, BEGINNING)
+        return self._store.get(self._log(seq)) if commit.told(body) > len(body) else body
 
     def _log(self, seq: int) -> str:
         return self.prefix + commit.log_key(seq)

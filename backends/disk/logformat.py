@@ -15,7 +15,8 @@ import struct
 import zlib
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from backends.disk.commit import little, words32
 from backends.disk.pages import Pages
@@ -37,9 +38,16 @@ class Kind(enum.IntEnum):
     DISCARD = 2
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One write or discard. `position` is that of its first byte of data, `end` that after it."""
+_WRITE = int(Kind.WRITE)
+_KINDS = {int(kind): kind for kind in Kind}
+
+
+_NONE = array("I")
+
+
+class Entry(NamedTuple):
+    """One write or discard. `position` is that of its first byte of data, `end` that after it. A
+    server that takes over reads up to sixteen thousand before it answers: they are made cheaply."""
 
     seq: int
     kind: Kind
@@ -49,7 +57,7 @@ class Entry:
     connection: int
     synced: int
     """Entries up to this one were known to be synced when this one was written."""
-    checksums: "array[int]" = field(default_factory=lambda: array("I"))
+    checksums: "array[int]" = _NONE
     position: int = 0
     end: int = 0
 
@@ -126,22 +134,16 @@ class Scan:
     def entries(self) -> Iterator[Entry]:
         """Valid entries from `expected` on."""
         place, good = HEADER, True
-        while (found := _decode(self.body, place, self.shipped)) is not None:
+        while (found := _decode(self.body, place, self.shipped, self.base)) is not None:
             entry, size, whole = found
-            if good and (entry.seq != self.expected or not whole):
-                good = False
-            if not good:
-                if entry.seq > self.expected and whole:
-                    self.witnessed = max(self.witnessed, entry.synced)
-                place += size
-                continue
             place += size
-            self.end, self.expected = place, self.expected + 1
-            start = self.base + place - (entry.length if entry.kind is Kind.WRITE else 0)
-            yield Entry(
-                *(entry.seq, entry.kind, entry.offset, entry.length, entry.unique),
-                *(entry.connection, entry.synced, entry.checksums, start, self.base + place),
-            )
+            if good and entry.seq == self.expected and whole:
+                self.end, self.expected = place, self.expected + 1
+                yield entry
+                continue
+            good = False
+            if entry.seq > self.expected and whole:
+                self.witnessed = max(self.witnessed, entry.synced)
 
 
 def numbers(body: bytes | Pages) -> Iterator[int]:
@@ -153,24 +155,30 @@ def numbers(body: bytes | Pages) -> Iterator[int]:
         place += found[1]
 
 
-def _decode(body: bytes | Pages, place: int, shipped: int) -> tuple[Entry, int, bool] | None:
+def _decode(
+    body: bytes | Pages, place: int, shipped: int, base: int = 0
+) -> tuple[Entry, int, bool] | None:
     """The entry at `place`, its size, and whether its data are right, or wanted no more; None if
-    none is there."""
-    if place + _ENTRY.size > len(body):
-        return None
+    none is there. `base`: the position of the first byte of `body`."""
     head = body[place : place + _ENTRY.size]
     if len(head) < _ENTRY.size:
         return None
     magic, crc, seq, synced, offset, unique, connection, length, kind = _ENTRY.unpack(head)
-    blocks = length // 4096 if kind == Kind.WRITE else 0
-    start = place + overhead(blocks)
-    end = start + blocks * 4096
-    if magic != _MAGIC or kind not in (1, 2) or end > len(body):
+    if magic != _MAGIC or kind not in _KINDS:
+        return None
+    blocks = length // 4096 if kind == _WRITE else 0
+    start = place + _ENTRY.size + 4 * blocks
+    end = start + 4096 * blocks
+    if end > len(body):
         return None
     sums = body[place + _ENTRY.size : start]
-    if zlib.crc32(sums, zlib.crc32(head[8:])) != crc:
+    if zlib.crc32(sums, zlib.crc32(memoryview(head)[8:])) != crc:
         return None
     sums32 = words32(sums)
     whole = seq <= shipped or sums32 == checksums(body[start:end])
-    entry = Entry(seq, Kind(kind), offset, length, unique, connection, synced, sums32)
+    data = base + end - (length if blocks else 0)
+    entry = Entry(
+        *(seq, _KINDS[kind], offset, length, unique, connection, synced, sums32),
+        *(data, base + end),
+    )
     return entry, end - place, whole

@@ -127,6 +127,33 @@ def test_records_and_objects_keep_how_they_are_coded(coder: Coder) -> None:
     assert written[made.start :] == b"12345"
 
 
+@pytest.mark.parametrize("coder", CODERS, ids=coded)
+def test_the_beginning_of_a_record_says_what_the_whole_says(coder: Coder) -> None:
+    """... but for the bytes of its blocks; less than that is no record, and never taken for one."""
+    record = coded_commit(coder) if coder.number else replace(COMMIT, inline=bytes(8192))
+    body = record.encode()
+    end = commit.told(body[:200])
+    assert 0 < end < len(body)
+    for length in (end, end + 1, len(body)):
+        found = commit.decode(body[:length], uuid=UUID, seq=7, cipher=coder.cipher, whole=False)
+        assert found.hash() == record.hash()
+        assert found.left_out == len(record.inline)
+        places = (found.inline_start, found.inline_blocks, found.frames(len(found.objects)))
+        assert places == (
+            *(record.inline_start, record.inline_blocks),
+            record.frames(len(record.objects)),
+        )
+        assert replace(found, inline=record.inline, left_out=0) == record
+        with pytest.raises(ValueError, match="not here as a whole"):
+            found.encode()
+    for length in range(end):
+        with pytest.raises(Damaged):
+            commit.decode(body[:length], uuid=UUID, seq=7, cipher=coder.cipher, whole=False)
+    for length in (end, end + 1, len(body) - 1):
+        with pytest.raises(Damaged):
+            commit.decode(body[:length], uuid=UUID, seq=7, cipher=coder.cipher)
+
+
 def test_tables_are_sealed_with_what_stands_before_them() -> None:
     """A record cannot be given another place in the log, nor an object another name."""
     body = coded_commit(Coder(cipher=CIPHER)).encode()

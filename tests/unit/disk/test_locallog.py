@@ -119,8 +119,13 @@ def test_only_what_is_looked_at_is_read() -> None:
     assert len(pages) == len(body)
     assert pages[10:20] == body[10:20]
     assert pages[STEP - 5 : STEP + 5] == body[STEP - 5 : STEP + 5]
-    assert read == [0, STEP]
+    assert read == [10]
+    assert pages[STEP : STEP + 20] == body[STEP : STEP + 20]
+    assert read == [10, STEP]
     assert pages[len(body) - 3 : len(body) + 3] == body[-3:]
+    assert pages[len(body) + 3 : len(body) + 9] == b""
+    assert pages[10:20] == body[10:20]
+    assert pages[0 : 3 * STEP] == body[: 3 * STEP]
 
 
 def test_torn_data_that_are_in_the_store_do_not_end_the_log() -> None:

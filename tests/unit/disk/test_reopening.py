@@ -3,9 +3,11 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 
+from backends.disk import journal
 from backends.disk.engine import Disk
 from backends.disk.head import Heads
 from backends.disk.opening import Place, Terms, open_disk
@@ -104,6 +106,42 @@ def test_what_was_sent_and_what_was_written_behind_it_are_told_apart() -> None:
         disk.write(0, b"x" * 4096, 1000)
         assert disk.parts.log.holds_unsent()
         assert not disk.parts.log.holds_unsent(upto=31)
+
+
+class Counted(MemoryStore):
+    """Counts the bytes that are read of records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = 0
+
+    def get(self, key: str) -> bytes:
+        body = super().get(key)
+        self.read += len(body) if "/log/" in key else 0
+        return body
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        before = self.read
+        body = super().get_range(key, start, length)  # which may be a part of `get`
+        self.read = before + (len(body) if "/log/" in key else 0)
+        return body
+
+
+def test_who_replays_records_does_not_read_what_they_hold() -> None:
+    """... and reads all of a record that says more than it asked for at first."""
+    store = Counted()
+    where = replace(place(), store=store, heads=Heads(StoreRecords(store)))
+    where.heads.create(UUID, 40 * 4096)
+    disk = reopened(where)
+    for count in range(8):
+        disk.write(0, bytes([count + 1]) * 8 * 4096, 2 * count + 2)
+        disk.ship()
+    for beginning, least, most in ((512, 8 * 200, 8 * 512 + 4096), (200, 8 * 8 * 4096, 1 << 20)):
+        with patch.object(journal, "BEGINNING", beginning):
+            store.read = 0
+            again = reopened(where)
+            assert least < store.read < most
+            assert again.read(7 * 4096, 4096) == bytes([8]) * 4096
 
 
 @pytest.mark.parametrize("spoiled", [b"", b"\xff" * 16, bytes(16)], ids=["short", "ones", "zeros"])

@@ -74,6 +74,7 @@ def small_sizes() -> Iterator[None]:
         (packing, "INLINE_BLOCKS", 3),
         (reader, "_REFETCH", 12),
         (journal, "_REFETCH", 12),
+        (journal, "BEGINNING", 270),
         (engine, "FIRST_AFTER", 10),
         (engine, "EVERY", 15),
         (independent, "_FRAME", 2),
