@@ -64,6 +64,7 @@ class Kernel:
         self.ours.close()
         if self._thread.ident:
             self._thread.join(_SECONDS)
+            self.server.join(_SECONDS)
         self.theirs.close()
         return self.end
 

@@ -49,6 +49,7 @@ class Worker:
         self.working = 0
         self.turn = threading.Semaphore(0)
         self.served: dict[int, int] = {}
+        self.thread: threading.Thread | None = None
 
 
 class Server:
@@ -126,6 +127,13 @@ class Server:
         """Whether, after the end, no request is in work any more."""
         return not any(worker.working for worker in self._workers)
 
+    def join(self, seconds: float) -> None:
+        """Wait, after the end, until no thread uses the descriptor any more; not longer than this
+        for each."""
+        for worker in list(self._workers):
+            if worker.thread is not None:
+                worker.thread.join(seconds)
+
     def resized(self) -> None:
         """The device has grown: make the kernel ask for its size again."""
         os.write(self._fd, wire.forget_size())
@@ -178,7 +186,8 @@ class Server:
 
     def _begin(self, worker: Worker) -> None:
         name = f"fuse-{worker.number}"
-        threading.Thread(target=self._work, args=(worker,), name=name, daemon=True).start()
+        worker.thread = threading.Thread(target=self._work, args=(worker,), name=name, daemon=True)
+        worker.thread.start()
 
     def _work(self, worker: Worker) -> None:
         """The life of a worker's thread."""
