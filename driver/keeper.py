@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from backends.base import Attachment
+from backends.errors import KedgeError
 from backends.upkeep import Tidies
 from driver.attachments import LET_GO, shows
 from driver.complaints import Complaints
@@ -119,13 +120,24 @@ class Watcher:
         if not (metered and self._rounds % QUIET_ROUNDS and self._volumes.unasked > QUIET):
             self._refresh()
         self._rounds += 1
-        usage = self._volumes.attachments.usage
+        troubles = self._measure()
+        if isinstance(self._backend, Tidies):
+            self._backend.tidy()
+        if troubles:
+            raise troubles[0]
+
+    def _measure(self) -> list[KedgeError]:
+        """A volume that cannot be measured keeps no other from being; what was raised."""
+        troubles: list[KedgeError] = []
         for attachment in self._backend.attachments():
             promise = self._volumes.ledger.get(attachment.name)
             if promise and shows(promise, attachment):
-                usage[attachment.name] = self._backend.usage(attachment)
-        if isinstance(self._backend, Tidies):
-            self._backend.tidy()
+                try:
+                    usage = self._backend.usage(attachment)
+                    self._volumes.attachments.usage[attachment.name] = usage
+                except KedgeError as error:
+                    troubles.append(error)
+        return troubles
 
     def _refresh(self) -> None:
         self._volumes.inventory.refresh(self._profile)

@@ -1,6 +1,5 @@
 """The backend `ceph`: volumes in a Ceph cluster, as CephFS subvolumes or as RBD images."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -28,6 +27,7 @@ from backends.ceph.cluster import Cluster
 from backends.ceph.data import CephData
 from backends.ceph.disk import DiskLayout
 from backends.ceph.filesystem import FilesystemLayout
+from backends.ceph.gauge import Gauge
 from backends.ceph.images import Images
 from backends.ceph.kernel_ceph import KernelCeph
 from backends.ceph.layout import Place
@@ -63,6 +63,7 @@ class CephBackend(MountingBackend[CephSettings, CephOptions]):
         records = RadosRecords(self.cluster, new_id)
         self._sessions = Sessions(records)
         self._pulse = Pulse(self.cluster, self._sessions, moment)
+        self._gauge = Gauge(settings.timeout)
         staging = Staging(context.state / "staging")
         place = Place(
             settings,
@@ -165,7 +166,7 @@ class CephBackend(MountingBackend[CephSettings, CephOptions]):
         if loop.number_of(attachment.device) is not None:
             return super().usage(attachment)
         with explained(f"measure volume {attachment.name}"):
-            used = int(os.getxattr(attachment.target, "ceph.dir.rbytes"))
+            used = self._gauge.used(attachment.uuid, attachment.target)
             return Usage(size=self._catalog.get(attachment.name).options.size, used=used)
 
     def status(self, volume: Volume[CephOptions]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from backends.base import Volume
 from backends.ceph import CephBackend
 from backends.ceph.images import Images
 from backends.ceph.options import CephOptions, Layout
-from backends.errors import KedgeError
+from backends.errors import InUse, KedgeError
 from tests.ceph.conftest import Node
 from tests.ceph.test_fencing import attach, claim, writer
 from tests.ceph.test_snapshots import prepared
@@ -104,13 +104,36 @@ def test_before_the_image_knows_of_it(
     takes_over(node, volume, rolling, node_one)
 
 
-def test_in_the_middle(
-    node: Node, node_one: CephBackend, volume: Volume[CephOptions], rolling: Frozen
-) -> None:
+@pytest.fixture
+def halfway(rolling: Frozen) -> Frozen:
+    """Frozen when the image is being taken back."""
+
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         if event == "kedge.ceph" and str(arguments[0]).startswith("roll back image"):
             rolling.reached()
 
     sys.addaudithook(hook)
     rolling.freeze()
-    takes_over(node, volume, rolling, node_one)
+    return rolling
+
+
+def test_in_the_middle(
+    node: Node, node_one: CephBackend, volume: Volume[CephOptions], halfway: Frozen
+) -> None:
+    takes_over(node, volume, halfway, node_one)
+
+
+def test_nobody_removes_what_is_being_changed(
+    node: Node, volume: Volume[CephOptions], halfway: Frozen
+) -> None:
+    """Nobody has it attached anywhere; the refusal says what else is going on."""
+    two = node("two")
+    with pytest.raises(InUse, match="kedge on node one is changing volume db, or died while"):
+        two.remove(volume)
+    halfway.wake()
+    assert halfway.error is None
+    attachment = attach(two, volume, 2)
+    assert (attachment.target / "f").read_text() == "then"
+    two.detach(attachment)
+    two.remove(volume)
+    assert list(two.volumes()) == []

@@ -6,8 +6,9 @@ from types import MappingProxyType
 
 import pytest
 
+from backends.base import Attachment, Usage
 from backends.errors import HostError, Unavailable
-from backends.memory import SimulatedMount
+from backends.memory import MemoryBackend, SimulatedMount
 from driver.complaints import Complaints
 from driver.keeper import Keeper, Pace
 from driver.ledger import Promise
@@ -289,6 +290,24 @@ def test_usage_is_shown_and_forgotten_with_the_mount(node: Node) -> None:
     node.round()
     assert node.volumes.get("db").status["used"] == "5"
     node.volumes.unmount("db", ID)
+    assert "used" not in node.volumes.get("db").status
+
+
+def test_a_volume_that_cannot_be_measured_keeps_no_other_from_being(tmp_path: Path) -> None:
+    class OneSilent(MemoryBackend):
+        def usage(self, attachment: Attachment) -> Usage:
+            if attachment.name == "db":
+                raise Unavailable("db does not say")
+            return super().usage(attachment)
+
+    node = Node(tmp_path, backend=OneSilent)
+    for name in ("db", "web"):
+        node.volumes.create(name, {})
+        node.volumes.mount(name, ID)
+    node.world.files[node.uuid_of("web")]["x"] = b"12345"
+    with pytest.raises(Unavailable, match="db does not say"):
+        node.round()
+    assert node.volumes.get("web").status["used"] == "5"
     assert "used" not in node.volumes.get("db").status
 
 

@@ -35,7 +35,7 @@ def shared_node(request: pytest.FixtureRequest, ceph: Ceph, keyring: Path) -> It
     inside = made.data if request.param == "socket" else Path("/host/kedge")
     (made.data / "kedge.toml").write_text(
         f'default_backend = "ceph"\n[profiles.ceph]\nbackend = "ceph"\nfs = "{ceph.fs}"\n'
-        f'keyring = "{inside}/kedge.keyring"\nmonitors = "{ceph.mon_host}"\n'
+        f'keyring = "{inside}/kedge.keyring"\nmonitors = "{ceph.mon_host}"\ntimeout = 5\n'
     )
     with started(made):
         yield made

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from backends.ceph.options import Layout
+from backends.options import Size
 from tests.engine.test_database import Database, test_no_acknowledged_row_is_lost
 from tests.engine.writer import Writer
 from tests.lab.ceph import Ceph
@@ -41,6 +42,17 @@ def test_status_says_what_carries_the_data(node: Node, volume: str, layout: Layo
     assert status["fencing"] == "store"
     assert status["carrier"] == {"filesystem": "ceph-fuse", "disk": "rbd-fuse"}[layout.value]
     assert node.docker("volume", "inspect", "-f", "{{.Scope}}", volume) == "global"
+    place = {"filesystem": "cephfs a, subvolume kedge/", "disk": "rbd kedge/kedge-"}[layout.value]
+    assert status["data"] == place + status["uuid"]
+    said = f"{status['node']} ("
+
+    def known() -> bool:
+        now = node.status(volume)
+        writes = now.get("clients", "").startswith(said)
+        return writes and now.get("health") == "ok" and now.get("used", "0") != "0"
+
+    node.engine.wait_for(known, "who writes, how much there is, how the cluster is", seconds=60)
+    assert 0 < Size.parse(node.status(volume)["used"]) < 512 * 2**20
 
 
 @managed
