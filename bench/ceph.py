@@ -1,11 +1,12 @@
 """What kedge costs on Ceph: fio and sysbench beside mounts made by hand, on a cluster of its own.
 
-A cluster of one OSD (bluestore) on this machine. Four places in turns, so that a busy machine is
+A cluster of one OSD (bluestore) on this machine. Six places in turns, so that a busy machine is
 busy for all of them, every other time in the opposite order, as each is slower or faster for what
 ran just before: a subvolume by `ceph-fuse` by hand, a kedge volume of layout `filesystem`, an image
-by `rbd-fuse` and a loop device by hand (with direct I/O), a kedge volume of layout `disk`; all of
-them without the cache of Ceph's client, as kedge makes it. Two more, only for comparison: both by
-hand with that cache, which loses what it has confirmed when the client is shut out
+by `rbd-fuse` and a loop device by hand (with direct I/O), a kedge volume of layout `disk`, and what
+is made by hand a second time, which tells how far two that are the same lie apart; all of them
+without the cache of Ceph's client, as kedge makes it. Two more, only for comparison: both by hand
+with that cache, which loses what it has confirmed when the client is shut out
 (docs/decisions/0008); they come last, half as often.
 
 The ratio is the median of the ratios of single rounds. Then, at the seam (so without waiting for
@@ -39,7 +40,12 @@ from bench.mariadb import transactions_per_second
 from tests.lab.ceph import CAPABILITIES, Ceph
 
 SIZE = 3 * 2**30
-PAIRS = {"kedge filesystem": "ceph-fuse by hand", "kedge disk": "rbd-fuse by hand"}
+PAIRS = {
+    "kedge filesystem": "ceph-fuse by hand",
+    "ceph-fuse by hand, again": "ceph-fuse by hand",
+    "kedge disk": "rbd-fuse by hand",
+    "rbd-fuse by hand, again": "rbd-fuse by hand",
+}
 CACHED = ("ceph-fuse by hand, cache", "rbd-fuse by hand, cache")
 SHORT = 64
 """MiB, of what a job writes from one end to the other: more takes too long without a cache."""
@@ -89,6 +95,8 @@ def places(lab: Lab) -> Iterator[dict[str, Path]]:
             "kedge filesystem": stack.enter_context(_by_kedge(lab, Layout.FILESYSTEM)),
             "rbd-fuse by hand": stack.enter_context(_image_by_hand(lab, "plain")),
             "kedge disk": stack.enter_context(_by_kedge(lab, Layout.DISK)),
+            "ceph-fuse by hand, again": stack.enter_context(_subvolume_by_hand(lab, "again")),
+            "rbd-fuse by hand, again": stack.enter_context(_image_by_hand(lab, "again")),
             CACHED[0]: stack.enter_context(_subvolume_by_hand(lab, "cached", cached=True)),
             CACHED[1]: stack.enter_context(_image_by_hand(lab, "cached", cached=True)),
         }
