@@ -150,7 +150,7 @@ def records(tail: Tail, scale: Scale, number: int) -> Iterator[Commit]:
         yield record
 
 
-def opened(store: Distant, home: Path, pool: ThreadPoolExecutor) -> Disk:
+def opened(store: Distant, home: Path, pool: ThreadPoolExecutor, early: ThreadPoolExecutor) -> Disk:
     """As the server of a node that never had it."""
     ids = iter(range(1, 1 << 30))
     place = Place(
@@ -165,6 +165,7 @@ def opened(store: Distant, home: Path, pool: ThreadPoolExecutor) -> Disk:
         clock=time.monotonic,
         wait=lambda count: time.sleep(0.1),
         readers=pool,
+        early=early,
     )
     return open_disk(place, UUID, claim=2, terms=Terms(segment=1 << 20))
 
@@ -180,9 +181,10 @@ def measure(scale: Scale, latency: float, rate: float) -> dict[str, float]:
     store = Distant(latency, rate)
     made(store, scale)
     size, base = scale.gib << 30, resident()
-    with ThreadPoolExecutor(8) as pool, tempfile.TemporaryDirectory() as home:
+    pools = ThreadPoolExecutor(8), ThreadPoolExecutor(4)
+    with pools[0], pools[1], tempfile.TemporaryDirectory() as home:
         began = time.perf_counter()
-        disk = opened(store, Path(home), pool)
+        disk = opened(store, Path(home), *pools)
         opening, asked = time.perf_counter() - began, store.asked
         disk.read(0, 1 << 20)
         for place in range(1, _PLACES + 1):
@@ -190,6 +192,8 @@ def measure(scale: Scale, latency: float, rate: float) -> dict[str, float]:
         mounting = time.perf_counter() - began - opening
         touched = len(disk.parts.journal.map.regions)
         store.latency = 0.0
+        assert disk.parts.journal.early is not None
+        disk.parts.journal.early.end()
         some = resident()
         for index in range(scale.gib):
             disk.parts.journal.load_regions(index * REGION, 1)

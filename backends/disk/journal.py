@@ -18,6 +18,7 @@ from backends.disk.blockmap import BlockMap
 from backends.disk.checkpoint import Manifest
 from backends.disk.coding import PLAIN, Coder
 from backends.disk.commit import Commit, DataObject, Extent, Kind
+from backends.disk.early import Early
 from backends.disk.head import Head
 from backends.disk.history import Held, Owner, Tail
 from backends.disk.liveness import Litter
@@ -80,6 +81,7 @@ class Journal:
         self.base = head.base
         """The disk whose objects this one still uses."""
         self.coder = coder
+        self.early: Early | None = None
         self._pool = pool
         self._store = store
         self._new_id = new_id
@@ -98,6 +100,11 @@ class Journal:
         self.litter = set(manifest.litter)
         self.manifest = head.checkpoint
         self.map.absent = set(manifest.regions)
+
+    def fetch_early(self, pool: Executor) -> None:
+        """Fetch regions before they are touched, until `early.end()`."""
+        keys = [self.regions[index] for index in sorted(self.map.absent)]
+        self.early = Early(lambda key: self._store.get(located(self.prefix, key)), pool, keys)
 
     def manifest_of(self, key: str) -> Manifest:
         """A checkpoint of this disk. Damaged when it is not there."""
@@ -219,10 +226,18 @@ class Journal:
         decode = functools.partial(
             checkpoint.decode_region, uuid=uuid, index=index, seq=seq_of(key)
         )
-        region = self.checked(key, decode)
+        region = self._early(key, decode) or self.checked(key, decode)
         with self.lock:
             if index in self.map.absent:
                 self.map.load(index, region)
+
+    def _early(self, key: str, decode: Callable[[bytes], T]) -> T | None:
+        """What came before it was asked for, if it is right."""
+        body = self.early.take(key) if self.early else None
+        if body is not None:
+            with suppress(Damaged):
+                return decode(self.coder.open(located(self.prefix, key), body))
+        return None
 
     def _next(self, kind: Kind, content: Content, upto: int) -> Commit:
         """The next record. Its put-id is new, and so is the name that its blocks are sealed

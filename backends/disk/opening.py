@@ -51,9 +51,11 @@ class Place:
     wait: Callable[[int], None]
     """Before the n-th repetition of what the store could not answer."""
     pool: Executor | None = None
-    """For uploads; `readers` for what a read waits for, `background` for what nobody does."""
+    """For uploads; `readers` for what a read waits for, `background` for what nobody does; `early`
+    for parts of the map that may be touched soon."""
     readers: Executor | None = None
     background: Executor | None = None
+    early: Executor | None = None
     coder: Coder = PLAIN
 
 
@@ -99,6 +101,8 @@ def open_disk(
         pool=place.readers,
     )
     journal.load(head)
+    if place.early and not (binding and binding.session == owner.session.hex()):
+        journal.fetch_early(place.early)
     journal.replay()
     upto = _fence(journal, owner, binding)
     head = _still_ours(place, journal)

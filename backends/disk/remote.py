@@ -43,6 +43,9 @@ _UPLOADS = 4
 _READERS = 8
 _BACKGROUND = 4
 _WARMERS = 2
+_EARLY = 4
+_YOUNG = 30.0
+"""Seconds after which nobody mounts any more: what of the map was fetched for that is let go."""
 _REQUESTS = 32
 """Threads in which reads are asked of the store, twice if need be."""
 
@@ -92,6 +95,7 @@ class RemoteDisk(Disk):
     warming: Warming
     scrubber: Scrubber
     requests: Counting
+    opened: float
     pools: tuple[ThreadPoolExecutor, ...]
 
     def read(self, offset: int, length: int) -> bytes:
@@ -102,6 +106,8 @@ class RemoteDisk(Disk):
     def tend(self, *, commits: int = CHECKPOINT_EVERY) -> None:
         """See Disk."""
         super().tend(commits=commits)
+        if self.parts.journal.early and time.monotonic() - self.opened > _YOUNG:
+            self.parts.journal.early.end()
         self.warming.keep()
         self.scrubber.step()
 
@@ -160,7 +166,7 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
     """The device of one volume; see `serve.py`. Fenced, NotFound, Damaged, Unavailable."""
     arguments = Arguments(**{**raw, "bucket": Bucket(**raw["bucket"])})
     directory = Path(arguments.directory)
-    uploads, readers, background, warmers, requests = pools = _pools()
+    uploads, readers, background, warmers, early, requests = pools = _pools()
     counting = Counting(bucket_objects(arguments.bucket), time.monotonic)
     store = _retrying(Hedging(counting, requests, time.monotonic))
     heads = Heads(StoreRecords(store))
@@ -180,6 +186,7 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
         pool=uploads,
         readers=readers,
         background=background,
+        early=early,
         coder=coder,
     )
     terms = Terms(
@@ -196,6 +203,7 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
         clock=time.monotonic,
     )
     found.heads, found.pools, found.requests = heads, pools, counting
+    found.opened = time.monotonic()
     found.warming = Warming(
         *(found, disk.parts.journal, store, warmers), clock=time.monotonic, new_id=random_id
     )
@@ -217,6 +225,7 @@ def _pools() -> tuple[ThreadPoolExecutor, ...]:
         "read": _READERS,
         "ahead": _BACKGROUND,
         "warm": _WARMERS,
+        "early": _EARLY,
         "request": _REQUESTS,
     }
     return tuple(ThreadPoolExecutor(n, thread_name_prefix=name) for name, n in counts.items())
