@@ -189,12 +189,7 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
         early=early,
         coder=coder,
     )
-    terms = Terms(
-        durability=Durability(arguments.durability),
-        segment=_SEGMENT,
-        segments=max(4, arguments.log_bytes // _SEGMENT),
-        connection=arguments.connection & 0xFFFFFFFF,
-    )
+    terms = _terms(arguments)
     disk = open_disk(place, arguments.uuid, claim=arguments.claim, terms=terms, known=head)
     found = RemoteDisk(
         disk.parts,
@@ -216,6 +211,15 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
     found.worker = Worker(found, rpo=arguments.rpo, clock=time.monotonic, complain=_complain)
     found.worker.start()
     return found
+
+
+def _terms(arguments: Arguments) -> Terms:
+    return Terms(
+        durability=Durability(arguments.durability),
+        segment=_SEGMENT,
+        segments=max(4, arguments.log_bytes // _SEGMENT),
+        connection=arguments.connection & 0xFFFFFFFF,
+    )
 
 
 def _pools() -> tuple[ThreadPoolExecutor, ...]:
