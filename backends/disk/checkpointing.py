@@ -1,6 +1,7 @@
 """Writing a checkpoint of the map and putting it into the head."""
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 from backends.disk import checkpoint
@@ -21,12 +22,21 @@ class _Copy:
 
 
 class Checkpointer:
-    """Checkpoints of one disk. One call at a time."""
+    """Checkpoints of one disk. One call at a time. `pool`: for its parts, side by side: nothing is
+    shipped while they are on their way."""
 
-    def __init__(self, journal: Journal, heads: Heads, *, new_id: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        heads: Heads,
+        *,
+        new_id: Callable[[], bytes],
+        pool: Executor | None = None,
+    ) -> None:
         self._journal = journal
         self._heads = heads
         self._new_id = new_id
+        self._pool = pool
 
     def due(self, commits: int) -> bool:
         """Whether so many records have been made since the last checkpoint."""
@@ -74,11 +84,15 @@ class Checkpointer:
         journal, manifest = self._journal, copy.manifest
         seq = manifest.tail.seq
         name = checkpoint_name(seq, journal.owner.epoch, self._new_id())
-        regions = dict(manifest.regions)
-        for index, region in copy.changed.items():
-            regions[index] = f"{name}/{index:08x}"
-            body = checkpoint.encode_region(journal.uuid, index, seq, region)
-            journal.put_sealed(regions[index], body)
+        changed = {index: f"{name}/{index:08x}" for index in copy.changed}
+
+        def put(index: int) -> None:
+            body = checkpoint.encode_region(journal.uuid, index, seq, copy.changed[index])
+            journal.put_sealed(changed[index], body)
+
+        for _ in (self._pool.map if self._pool else map)(put, changed):
+            pass
+        regions = {**manifest.regions, **changed}
         old = set(manifest.regions.values()) - set(regions.values())
         gone = {Litter(key, made_at(key), seq) for key in old}
         if journal.manifest:

@@ -21,6 +21,8 @@ GRACE = 300.0
 have looked up a place and not fetched it yet."""
 AT_ONCE = 64
 """Objects deleted in one go, so that foreground requests come in between."""
+HURRIED = 0.5
+"""Seconds after which that ends if there is something to ship: each deletion is a request."""
 LOOK_SECONDS = 300.0
 """How often the head is read again while snapshots hold something back."""
 
@@ -85,10 +87,13 @@ class Collector:
         if self.held_back and self._clock() - self._looked >= LOOK_SECONDS:
             self.doom(self._heads.change(journal.uuid, journal.owner, lambda head: head))
 
-    def collect(self, most: int = AT_ONCE) -> int:
-        """Delete what is due; how many objects. What cannot be deleted now stays due."""
+    def collect(self, hurried: Callable[[], bool] = lambda: False) -> int:
+        """Delete what is due; how many objects. What cannot be deleted now stays due, and so does
+        what is left after HURRIED seconds if somebody waits then."""
         now, done = self._clock(), 0
-        for key in [key for key, due in self._due.items() if due <= now][:most]:
+        for key in [key for key, due in self._due.items() if due <= now][:AT_ONCE]:
+            if self._clock() - now >= HURRIED and hurried():
+                break
             if not foreign(key):
                 try:
                     self._store.delete(self._journal.prefix + key)

@@ -217,13 +217,15 @@ class Disk:
                 self._changed.notify_all()
             return True
 
-    def tend(self, *, commits: int = CHECKPOINT_EVERY) -> None:
-        """Write a checkpoint if one is due, and collect."""
+    def tend(
+        self, *, commits: int = CHECKPOINT_EVERY, hurried: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Write a checkpoint if one is due, and collect until this is `hurried`."""
         if self.parts.checkpointer.due(commits):
             self.checkpoint()
         with self._shipping, self._breaking():
             self.parts.collector.look()
-            self.parts.collector.collect()
+            self.parts.collector.collect(hurried)
             if self._clock() >= self._sweep_at:
                 self.parts.sweeper.sweep(self.parts.collector.pinned)
                 self._sweep_at = self._clock() + EVERY

@@ -158,8 +158,8 @@ class LocalLog:
         """Put the bytes on stable storage. Needs no lock."""
         try:
             self._files.sync(work[1], directory=work[2])
-        except HostError as error:
-            self.failed = error.message
+        except BaseException as error:  # the next sync knows nothing of these files any more
+            self.failed = error.message if isinstance(error, HostError) else repr(error)
             raise
 
     def end_sync(self, work: tuple[int, list[str], bool]) -> None:

@@ -231,7 +231,7 @@ def _assemble(place: Place, journal: Journal, found: _Recovered, head: Head, ter
         cache=cache,
         reader=reader,
         shipper=shipper,
-        checkpointer=Checkpointer(journal, place.heads, new_id=place.new_id),
+        checkpointer=Checkpointer(journal, place.heads, new_id=place.new_id, pool=place.pool),
         collector=collector,
         compactor=Compactor(journal, reader, shipper, excess=terms.excess, many=terms.many),
         sweeper=Sweeper(journal, place.store, age=terms.stray_age),

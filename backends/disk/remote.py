@@ -10,7 +10,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -103,9 +103,11 @@ class RemoteDisk(Disk):
         self.warming.reading(offset // 4096, length // 4096)
         return super().read(offset, length)
 
-    def tend(self, *, commits: int = CHECKPOINT_EVERY) -> None:
+    def tend(
+        self, *, commits: int = CHECKPOINT_EVERY, hurried: Callable[[], bool] = lambda: False
+    ) -> None:
         """See Disk."""
-        super().tend(commits=commits)
+        super().tend(commits=commits, hurried=hurried)
         if self.parts.journal.early and time.monotonic() - self.opened > _YOUNG:
             self.parts.journal.early.end()
         self.warming.keep()

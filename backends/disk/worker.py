@@ -45,7 +45,7 @@ class Worker:
                 if self._due():
                     self._disk.ship()
                 if self._clock() - tended >= _TEND_SECONDS:
-                    self._disk.tend()
+                    self._disk.tend(hurried=self._due)
                     tended, copying = self._clock(), True
                 if copying and not self._due():
                     copying = self._disk.compact()

@@ -7,7 +7,7 @@ Whoever calls knows what may be repeated (`retrying.py`, `settled.py`).
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,7 +160,7 @@ class S3Store(Store):
     def delete(self, key: str) -> None:
         """See Store."""
         sys.audit("kedge.store.delete", key)
-        with self._asked("delete", key):
+        with suppress(NotFound), self._asked("delete", key):  # some stores say that it is gone
             self._client().delete_object(**self._named(key))
 
     def list(self, prefix: str, after: str = "") -> list[Listed]:

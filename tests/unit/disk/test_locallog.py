@@ -1,6 +1,7 @@
 """The local log alone: what comes back after kills, power cuts and damage."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -264,3 +265,28 @@ def test_a_lost_first_segment_is_no_reason_to_begin_with_the_second() -> None:
         write(log, 1)
     files.remove("segment-0000000000000001")
     assert reopened(files)[1] == []
+
+
+class Exhausted(MemoryFiles):
+    """Whose next sync fails as nobody foresaw."""
+
+    tired = False
+
+    def sync(self, names: Sequence[str], *, directory: bool = False) -> None:
+        if self.tired:
+            self.tired = False
+            raise MemoryError
+        super().sync(names, directory=directory)
+
+
+def test_after_a_sync_that_failed_in_any_way_nothing_is_believed() -> None:
+    """It had been told which files to sync; the next one would leave them out, and succeed."""
+    files = Exhausted()
+    log = new_log(files, BINDING, 8)
+    write(log, 1)
+    files.tired = True
+    with pytest.raises(MemoryError):
+        flush(log)
+    with pytest.raises(HostError, match="nothing is acknowledged any more"):
+        flush(log)
+    assert log.synced == 0

@@ -114,12 +114,12 @@ def collected_before_the_checkpoint() -> Any:
     """What is dead now is deleted, though the head still leads to it."""
     real = Collector.collect
 
-    def collect(self: Collector) -> int:
+    def collect(self: Collector, hurried: Callable[[], bool]) -> int:
         with self._journal.lock:
             for number, found in self._journal.map.dead():
                 self._numbers[found.key] = number
                 self._due.setdefault(found.key, 0.0)
-        return real(self)
+        return real(self, hurried)
 
     return patch.object(Collector, "collect", collect)
 

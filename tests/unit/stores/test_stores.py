@@ -1,5 +1,6 @@
 """Every store keeps the same contract; the S3 one against a server."""
 
+import botocore.exceptions  # type: ignore[import-untyped]
 import pytest
 
 from backends.errors import Conflict, NotFound, Unavailable
@@ -127,3 +128,16 @@ class TestS3Store(StoreContract):
         )
         with pytest.raises(Unavailable, match="bucket b"):
             S3Store(lambda: client, "b").get("a")
+
+
+class _Strict:
+    """A store that says of an object that is gone that it is not there (Google's does)."""
+
+    def delete_object(self, **named: str) -> None:
+        error = {"Error": {"Code": "NoSuchKey"}, "ResponseMetadata": {"HTTPStatusCode": 404}}
+        raise botocore.exceptions.ClientError(error, "DeleteObject")
+
+
+def test_a_deletion_that_had_been_done_already_is_no_failure() -> None:
+    """Its first reply was lost; the repetition must not end the disk that asked."""
+    S3Store(lambda: _Strict(), "bucket").delete("a")

@@ -1,0 +1,104 @@
+"""What a disk does besides shipping must not keep it from shipping."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from backends.disk.collecting import HURRIED
+from backends.disk.engine import Disk
+from backends.disk.head import Heads
+from backends.disk.opening import Place
+from backends.records.store import StoreRecords
+from backends.stores.memory import MemoryStore
+from tests.unit.disk.test_reopening import place
+from tests.unit.disk.test_snapshots import first, opened
+from tests.unit.disk.world import UUID, small_sizes
+
+FAR = 0.1
+"""Seconds of a deletion in a store that is far away."""
+
+
+@pytest.fixture(autouse=True)
+def _small() -> Any:
+    with small_sizes():
+        yield
+
+
+def on(store: MemoryStore, **world: Any) -> Place:
+    heads = Heads(StoreRecords(store))
+    heads.create(UUID, 40 * 4096)
+    return replace(place(), store=store, heads=heads, **world)
+
+
+class Meeting(MemoryStore):
+    """In which the parts of a checkpoint wait until two of them are on their way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.met = threading.Barrier(2, timeout=30)
+        self.parts = 0
+
+    def put(self, key: str, body: bytes) -> None:
+        if "/ckpt/" in key and not key.endswith("/manifest"):
+            self.parts += 1
+            self.met.wait()
+        super().put(key, body)
+
+
+def test_the_parts_of_a_checkpoint_go_side_by_side() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        store = Meeting()
+        where = on(store, pool=pool)
+        disk = opened(where)
+        disk.write(0, bytes([7]) * 4096, 0)
+        disk.write(39 * 4096, bytes([8]) * 4096, 0)
+        disk.ship()
+        disk.checkpoint()
+        assert store.parts == 2
+        disk.close()
+        assert first(replace(where, pool=None)) == 7
+
+
+class Far(MemoryStore):
+    """Its deletions take their time."""
+
+    now = 0.0
+    deleted = 0
+
+    def delete(self, key: str) -> None:
+        if key.startswith(f"disks/{UUID}/"):
+            self.now += FAR
+            self.deleted += 1
+        super().delete(key)
+
+
+@pytest.fixture
+def littered() -> tuple[Far, Disk]:
+    """A disk of which many objects are due."""
+    store = Far()
+    disk = opened(on(store, clock=lambda: store.now))
+    for byte in range(1, 40):
+        disk.write(0, bytes([byte]) * 20 * 4096, 0)
+        disk.ship()
+    disk.checkpoint()
+    assert disk.parts.collector.waiting > 30
+    store.deleted = 0
+    return store, disk
+
+
+def test_collection_ends_soon_when_there_is_something_to_ship(littered: tuple[Far, Disk]) -> None:
+    store, disk = littered
+    disk.tend(hurried=lambda: True)
+    assert 1 <= store.deleted <= HURRIED / FAR + 1
+    before = store.deleted
+    disk.tend(hurried=lambda: True)
+    assert store.deleted > before, "and goes on with the next look, however busy the disk is"
+
+
+def test_collection_takes_its_time_when_nobody_waits(littered: tuple[Far, Disk]) -> None:
+    store, disk = littered
+    disk.tend()
+    assert store.deleted > 30
