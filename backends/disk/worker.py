@@ -39,7 +39,7 @@ class Worker:
         self._thread.join()
 
     def _run(self) -> None:
-        tended, copying = self._clock(), False
+        tended, copying = self._clock() - _TEND_SECONDS, False  # an heir has much to sum up
         while not self._ending.is_set():
             try:
                 if self._due():

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from backends.disk.collecting import HURRIED
-from backends.disk.engine import Disk
+from backends.disk.engine import CHECKPOINT_EVERY, Disk
 from backends.disk.head import Heads
 from backends.disk.opening import Place
+from backends.disk.worker import Worker
 from backends.records.store import StoreRecords
 from backends.stores.memory import MemoryStore
+from tests.unit.disk.test_outage import until
 from tests.unit.disk.test_reopening import place
-from tests.unit.disk.test_snapshots import first, opened
+from tests.unit.disk.test_snapshots import elsewhere, first, opened
 from tests.unit.disk.world import UUID, small_sizes
 
 FAR = 0.1
@@ -102,3 +104,22 @@ def test_collection_takes_its_time_when_nobody_waits(littered: tuple[Far, Disk])
     store, disk = littered
     disk.tend()
     assert store.deleted > 30
+
+
+def test_who_inherits_many_records_makes_a_checkpoint_at_once() -> None:
+    """Owners that die one after the other, each within seconds, would leave ever more records
+    behind, each of which the next one has to read before anybody is served."""
+    where = on(MemoryStore())
+    for byte in range(2):
+        disk = opened(elsewhere(where))
+        for number in range(CHECKPOINT_EVERY):
+            disk.write(number % 40 * 4096, bytes([byte]) * 4096, 0)
+            disk.ship()
+    heir = opened(elsewhere(where))
+    assert heir.parts.journal.tail.seq > 2 * CHECKPOINT_EVERY
+    worker = Worker(heir, rpo=3600.0, clock=lambda: 0.0, complain=lambda what, error: None)
+    worker.start()
+    try:
+        until(lambda: where.heads.read(UUID).checkpoint_seq > 2 * CHECKPOINT_EVERY)
+    finally:
+        worker.stop()
