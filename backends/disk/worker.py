@@ -8,10 +8,13 @@ from backends.errors import KedgeError, Unavailable
 
 SEAL_BYTES = 8 << 20
 _TEND_SECONDS = 5.0
+_SETTLE_SECONDS = 0.2
+"""After a start nothing is shipped for so long: first all who wait are served."""
 
 
 class Worker:
-    """Ships what has waited for `rpo` seconds, or SEAL_BYTES of it at once."""
+    """Ships what has waited for `rpo` seconds, or SEAL_BYTES of it at once. What a predecessor left
+    has waited for nobody knows how long: servers that die every second must not keep it."""
 
     def __init__(
         self,
@@ -26,6 +29,7 @@ class Worker:
         self._rpo = rpo
         self._clock = clock
         self._complain = complain
+        self._began = clock()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ship", daemon=True)
 
@@ -71,4 +75,6 @@ class Worker:
             return False
         waiting = len(self._disk.parts.overlay) * 4096
         pressed = self._disk.pressed > 0 or waiting >= SEAL_BYTES
-        return pressed or self._clock() - since >= self._rpo
+        inherited = since <= self._began
+        patience = min(self._rpo, _SETTLE_SECONDS) if inherited else self._rpo
+        return pressed or self._clock() - since >= patience

@@ -30,20 +30,25 @@ class Lab:
         Heads(StoreRecords(self.inner)).create(UUID, BLOCKS * 4096)
         self.count = 0
         self.complaints: list[str] = []
-        self.disk = self.open("one", 1)
-        self.worker = Worker(
+        self.files = MemoryFiles()
+        self.disk = self.open("one", 1, self.files)
+        self.worker = self.work(rpo)
+
+    def work(self, rpo: float) -> Worker:
+        made = Worker(
             self.disk,
             rpo=rpo,
             clock=time.monotonic,
             complain=lambda what, error: self.complaints.append(f"{what}: {error}"),
         )
-        self.worker.start()
+        made.start()
+        return made
 
-    def open(self, node: str, claim: int) -> Disk:
+    def open(self, node: str, claim: int, files: MemoryFiles | None = None) -> Disk:
         place = Place(
             store=self.store,
             heads=Heads(StoreRecords(self.store)),
-            files=MemoryFiles(),
+            files=files or MemoryFiles(),
             orphan=lambda binding: MemoryFiles(),
             cache=NoCache,
             node=node,
@@ -180,5 +185,24 @@ def test_a_full_log_is_shipped_at_once_however_long_the_rpo_is() -> None:
             thread.join(PATIENCE)
             assert not thread.is_alive()
             assert not failed
+        finally:
+            lab.end()
+
+
+def test_what_a_killed_server_left_does_not_wait_for_the_rpo_again() -> None:
+    """A server that is killed again and again, sooner than it would ship, must not keep for itself
+    for ever what was confirmed long ago."""
+    with small_sizes():
+        lab = Lab(rpo=3600.0)
+        lab.disk.write(0, content(5), 0)
+        lab.worker.stop()
+        lab.disk = lab.open("one", 1, lab.files)  # its successor; what was open before was killed
+        lab.worker = lab.work(3600.0)
+        try:
+            assert lab.disk.parts.overlay
+            until(lambda: not lab.disk.parts.overlay)
+            lab.disk.write(0, content(6), 0)
+            time.sleep(0.3)
+            assert lab.disk.parts.overlay, "what is new waits as long as it may"
         finally:
             lab.end()
