@@ -45,7 +45,8 @@ soak: venv ## the tests that grow with time, for as long as a night (root)
 	    tests/swarm/moves_on_s3.py
 	KEDGE_KILLS=40 KEDGE_KILL_SIZE=700M KEDGE_KILL_DISK=1G \
 	    $(PY) -m pytest -s --timeout 3600 tests/lab/test_datapath_s3.py
-	KEDGE_DATABASES=both KEDGE_OUTAGE=240 $(PY) -m pytest -s --timeout 900 tests/lab/soak_s3_databases.py
+	KEDGE_DATABASES=both KEDGE_OUTAGE=240 $(PY) -m pytest -s --timeout 900 tests/lab/soak_s3_databases.py \
+	    tests/lab/soak_s3_damage.py
 	$(PY) -m pytest -s tests/lab/soak_s3_takeovers.py
 	$(PY) -m pytest --timeout 3600 tests/lab/soak_s3_snapshots.py tests/contract/soak_s3.py
 	KEDGE_CUTS=300 KEDGE_CUTS_FS=ext4,xfs $(PY) -m pytest -s --timeout 3600 tests/lab/test_s3_cuts.py

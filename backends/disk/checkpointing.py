@@ -11,6 +11,7 @@ from backends.disk.journal import Journal
 from backends.disk.liveness import Litter
 from backends.disk.naming import checkpoint_name, made_at
 from backends.disk.regions import Region
+from backends.errors import Damaged
 
 Step = Callable[[Head], Head]
 
@@ -108,5 +109,17 @@ class Checkpointer:
         return self._change(step)
 
     def _change(self, step: Step) -> Head:
+        """Damaged when the head names an earlier checkpoint than it did: only we change it."""
         journal = self._journal
-        return journal.patiently(lambda: self._heads.change(journal.uuid, journal.owner, step))
+
+        def checked(head: Head) -> Head:
+            if head.checkpoint_seq < journal.checkpointed:
+                raise Damaged(
+                    f"the checkpoint of disk {head.uuid} is that of record {head.checkpoint_seq}, "
+                    f"and was that of record {journal.checkpointed}: the bucket was put back to an "
+                    "earlier state while the disk was used; unmount it, and see what kedge fsck "
+                    "says"
+                )
+            return step(head)
+
+        return journal.patiently(lambda: self._heads.change(journal.uuid, journal.owner, checked))

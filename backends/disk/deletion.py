@@ -39,7 +39,7 @@ def leave_base(store: Store, heads: Heads, clone: Head, *, new_id: Callable[[], 
 
 def _finish(store: Store, heads: Heads, head: Head, new_id: Callable[[], bytes]) -> None:
     head, prefix = _without_the_dead(heads, head), prefix_of(head.uuid)
-    last = _fence(store, prefix, head.uuid, head.epoch, new_id())
+    last = _fence(store, head, new_id())
     with suppress(Damaged):  # then all stays until the last clone is gone
         kept = {prefix + last, *_needed(store, head)}
         for item in store.list(prefix):
@@ -80,15 +80,19 @@ def _manifest(store: Store, key: str, uuid: str) -> checkpoint.Manifest:
     raise Damaged(f"{key} cannot be read")
 
 
-def _fence(store: Store, prefix: str, uuid: str, epoch: int, put_id: bytes) -> str:
-    """The key of the fence that ends the log; made if it is not there."""
+def _fence(store: Store, head: Head, put_id: bytes) -> str:
+    """The key of the fence that ends the log; made if it is not there. It stands where the owner
+    would write next: records up to the checkpoint may have been collected, the last ones too."""
+    prefix = prefix_of(head.uuid)
     keys = [item.key for item in store.list(f"{prefix}log/")]
-    if keys and _ends(store, keys[-1], epoch):
+    if keys and _ends(store, keys[-1], head.epoch):
         return keys[-1].removeprefix(prefix)
-    seq = int(keys[-1].rpartition("/")[2], 16) + 1 if keys else 1
+    last = int(keys[-1].rpartition("/")[2], 16) if keys else 0
+    seq = max(last, head.checkpoint_seq) + 1
     while True:
         record = Commit(
-            *(seq, Kind.FENCE, epoch, bytes(16), put_id, GENESIS, uuid, ""), checksums=array("I")
+            *(seq, Kind.FENCE, head.epoch, bytes(16), put_id, GENESIS, head.uuid, ""),
+            checksums=array("I"),
         )
         if create(store, prefix + record.key, record.encode()) is None:
             return record.key

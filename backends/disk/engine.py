@@ -53,6 +53,9 @@ class Parts:
     sweeper: Sweeper
     replayed: frozenset[int] = frozenset()
     """FUSE requests that the log has already, of a server that died."""
+    lost_after: int = 0
+    """The record behind which something may be missing that an earlier owner had acknowledged,
+    because he did not close the disk and his local log is not here; 0: nothing is."""
 
 
 class Disk:
@@ -199,23 +202,35 @@ class Disk:
         with self._shipping:
             with self._lock:
                 self._check()
-                if not self.parts.overlay:
-                    return False
-                changes = self.parts.overlay.changes()
-            try:
-                self.parts.shipper.ship(changes)
-            except BaseException as error:
-                with self._lock:
-                    if isinstance(error, Fenced | Damaged):
-                        self._broken = error
-                    self._changed.notify_all()
-                raise
+            return self._ship_oldest()
+
+    def rescue(self) -> None:
+        """Put into the store what can still be read of a local log that has failed, oldest first.
+        Nothing is acknowledged by that: it is what another node will find. Fenced, Damaged."""
+        with self._shipping:
+            while isinstance(self._broken, HostError) and not self._closed:
+                if not self._ship_oldest():
+                    return
+
+    def _ship_oldest(self) -> bool:
+        with self._lock:
+            if not self.parts.overlay:
+                return False
+            changes = self.parts.overlay.changes()
+        try:
+            self.parts.shipper.ship(changes)
+        except BaseException as error:
             with self._lock:
-                self.parts.overlay.shipped(changes)
-                self.shipped = changes.upto
-                self.parts.log.release(changes.upto)
+                if isinstance(error, Fenced | Damaged):
+                    self._broken = error
                 self._changed.notify_all()
-            return True
+            raise
+        with self._lock:
+            self.parts.overlay.shipped(changes)
+            self.shipped = changes.upto
+            self.parts.log.release(changes.upto)
+            self._changed.notify_all()
+        return True
 
     def tend(
         self, *, commits: int = CHECKPOINT_EVERY, hurried: Callable[[], bool] = lambda: False

@@ -159,9 +159,12 @@ class Heads:
         return self.change(uuid, owner, lambda head: replace(head, state=State.DETACHED))
 
     def change(self, uuid: str, owner: Owner, step: Callable[[Head], Head]) -> Head:
-        """Change the head of a disk that `owner` holds. Fenced when it does so no more."""
+        """Change the head of a disk that `owner` holds. Fenced when it does so no more, Damaged
+        when the bucket has forgotten that it ever did."""
 
         def checked(head: Head) -> Head:
+            if head.epoch < owner.epoch:
+                raise put_back(head, owner.epoch)
             if not head.owned_by(owner):
                 raise _lost(head, owner.epoch)
             return step(head)
@@ -230,6 +233,15 @@ class Heads:
         if record is None:
             raise NotFound(f"there is no disk {uuid}")
         return Head.decode(record), record.version
+
+
+def put_back(head: Head, epoch: int) -> Damaged:
+    """What to say of a head that was in `epoch` before: epochs only rise."""
+    return Damaged(
+        f"disk {head.uuid} is older in the bucket (epoch {head.epoch}) than it was on this "
+        f"node (epoch {epoch}): the bucket was put back to an earlier state; if that "
+        "is meant, move what this node keeps of the disk away"
+    )
 
 
 def _lost(head: Head, epoch: int) -> Fenced:

@@ -281,6 +281,7 @@ class Journal:
             try:
                 return self._decode(body, seq)
             except Damaged:
+                self._store.renew()
                 body = self._record(seq)
         return self._decode(body, seq)
 
@@ -318,7 +319,7 @@ class Journal:
             try:
                 return decode(self._opened(key))
             except Damaged:
-                continue
+                self._store.renew()
         return decode(self._opened(key))
 
     def checked_part(self, key: str, length: int, decode: Callable[[bytes], T]) -> T:
@@ -327,6 +328,7 @@ class Journal:
         for _ in range(_REFETCH):
             with suppress(Damaged):
                 return decode(self.patiently(lambda: self._store.get_range(full, 0, length)))
+            self._store.renew()
         return decode(self.patiently(lambda: self._store.get_range(full, 0, length)))
 
     def record(self, seq: int) -> Commit:

@@ -26,6 +26,9 @@ _NAME = re.compile(r"segment-([0-9a-f]{16})")
 _SPARE = re.compile(r"spare-[0-9a-f]{4}")
 _BINDING = "binding.json"
 _SENT = "sent"
+_FAILED = "failed"
+"""A file that is there when a write or sync of this log has failed."""
+_PIECE = 1 << 20
 _MARK = struct.Struct("<QI")
 """Of that file: the last entry that is in the store, and the log's identity; a checksum follows."""
 
@@ -140,7 +143,7 @@ class LocalLog:
             parts = [logformat.encode(entry), body] if len(body) else [logformat.encode(entry)]
             self._files.write(segment.name, segment.end, parts)
         except HostError as error:
-            self.failed = error.message
+            self._fail(error.message)
             raise
         self.seq = segment.last = entry.seq
         segment.end += size
@@ -159,7 +162,7 @@ class LocalLog:
         try:
             self._files.sync(work[1], directory=work[2])
         except BaseException as error:  # the next sync knows nothing of these files any more
-            self.failed = error.message if isinstance(error, HostError) else repr(error)
+            self._fail(error.message if isinstance(error, HostError) else repr(error))
             raise
 
     def end_sync(self, work: tuple[int, list[str], bool]) -> None:
@@ -203,6 +206,13 @@ class LocalLog:
     def close(self) -> None:
         """Close the files."""
         self._files.close()
+
+    def _fail(self, why: str) -> None:
+        """From now on nothing is believed; also those who find this log are told, if that can
+        still be written."""
+        self.failed = why
+        with suppress(HostError):
+            self._files.allocate(_FAILED, 1)
 
     def _segment_for(self, size: int) -> _Segment:
         last = self._segments[-1] if self._segments else None
@@ -265,8 +275,21 @@ class LocalLog:
             self._files.remove(name)
         self.seq = self.synced = last
         self._close_last(for_good)
+        failed = for_good and _FAILED in self._files.names()
+        if failed:
+            self._write_again()
         self._files.sync([_name(one.number) for one in self._segments], directory=True)
+        if failed:
+            self._files.remove(_FAILED)
         return found
+
+    def _write_again(self) -> None:
+        """A system that has said once that it could not write a page takes it for written: it
+        reads right until the power is cut, and the next sync says nothing."""
+        for segment in self._segments:
+            for at in range(0, self.binding.segment, _PIECE):
+                piece = self._files.pread(segment.name, at, min(_PIECE, self.binding.segment - at))
+                self._files.write(segment.name, at, [piece])
 
     def _pages(self, number: int) -> Pages:
         name = _name(number)

@@ -18,7 +18,7 @@ from backends.disk.coding import PLAIN, Coder
 from backends.disk.collecting import GRACE, Collector
 from backends.disk.compaction import EXCESS, MANY, Compactor
 from backends.disk.engine import Disk, Durability, Parts
-from backends.disk.head import CLAIM_SHIFT, Head, Heads, State
+from backends.disk.head import CLAIM_SHIFT, Head, Heads, State, put_back
 from backends.disk.history import Owner, Tail
 from backends.disk.journal import Journal
 from backends.disk.locallog import Binding, Files, LocalLog, binding_of, new_log
@@ -27,7 +27,7 @@ from backends.disk.overlay import SEAL_BLOCKS, Overlay
 from backends.disk.reader import Reader
 from backends.disk.shipping import Shipper
 from backends.disk.sweeping import AGE, Sweeper
-from backends.errors import Damaged, Fenced
+from backends.errors import Fenced
 from backends.stores.base import Store
 
 
@@ -107,7 +107,10 @@ def open_disk(
     upto = _fence(journal, owner, binding)
     head = _still_ours(place, journal)
     found = _recover(place, journal, binding, upto, terms)
-    return _assemble(place, journal, found, head, terms)
+    parts = _assembled(place, journal, found, head, terms)
+    if known and known.state is State.ATTACHED and upto is None:
+        parts = replace(parts, lost_after=journal.fence_seq - 1)
+    return Disk(parts, durability=terms.durability, connection=terms.connection, clock=place.clock)
 
 
 def _take(
@@ -131,11 +134,7 @@ def _check_not_older(head: Head, binding: Binding) -> None:
     """Epochs only rise. Damaged when this node remembers a higher one than the head has: then it
     had the disk in a future that the bucket has forgotten."""
     if binding.epoch > head.epoch:
-        raise Damaged(
-            f"disk {head.uuid} is older in the bucket (epoch {head.epoch}) than it was on this "
-            f"node (epoch {binding.epoch}): the bucket was put back to an earlier state; if that "
-            "is meant, move what this node keeps of the disk away"
-        )
+        raise put_back(head, binding.epoch)
 
 
 def _fence(journal: Journal, owner: Owner, binding: Binding | None) -> int | None:
@@ -206,7 +205,9 @@ def _recover(
     return _Recovered(log, entries, upto)
 
 
-def _assemble(place: Place, journal: Journal, found: _Recovered, head: Head, terms: Terms) -> Disk:
+def _assembled(
+    place: Place, journal: Journal, found: _Recovered, head: Head, terms: Terms
+) -> Parts:
     found.log.reserve()
     overlay, cache = Overlay(seal_blocks=terms.batch), place.cache()
     for entry in found.entries:
@@ -224,7 +225,7 @@ def _assemble(place: Place, journal: Journal, found: _Recovered, head: Head, ter
         *(place.readers, place.background),
     )
     shipper = Shipper(journal, found.log, cache, place.pool, place.new_id)
-    parts = Parts(
+    return Parts(
         journal=journal,
         log=found.log,
         overlay=overlay,
@@ -239,4 +240,3 @@ def _assemble(place: Place, journal: Journal, found: _Recovered, head: Head, ter
             entry.unique for entry in found.entries if entry.connection == terms.connection
         ),
     )
-    return Disk(parts, durability=terms.durability, connection=terms.connection, clock=place.clock)

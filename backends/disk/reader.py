@@ -216,10 +216,12 @@ class Reader:
     def _block(self, stored: Stored, frames: dict[tuple[str, int], bytes | None]) -> bytes:
         """The block, checked; fetched again while it is wrong."""
         name = (stored.holder.key, _frame(stored))
-        for _ in range(_REFETCH):
+        for times in range(_REFETCH):
             if (block := _in(frames[name], stored)) is not None:
                 return block
             self._cache.drop(name[0], [name[1]])
+            if times:  # the first that was wrong may have been the cache's
+                self._store.renew()
             frames[name] = self._frames(_Window(stored.holder, name[1], 1), patient=True)[name]
         if (block := _in(frames[name], stored)) is not None:
             self._cache.put(*name, frames[name] or b"")

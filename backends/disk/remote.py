@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from backends.disk import pins
+from backends.disk import losses, pins
 from backends.disk.cache import Cache
+from backends.disk.collecting import GRACE
 from backends.disk.engine import CHECKPOINT_EVERY, Disk, Durability
 from backends.disk.head import Heads
 from backends.disk.locallog import Binding
@@ -85,6 +86,8 @@ class Arguments:
     """The directory of the profile's keys: this process reads the one that it needs by itself."""
     log_bytes: int = 1 << 30
     cache_bytes: int = 1 << 30
+    grace: float = GRACE
+    """Seconds between the end of an object's use and its deletion."""
 
 
 class RemoteDisk(Disk):
@@ -96,6 +99,8 @@ class RemoteDisk(Disk):
     scrubber: Scrubber
     requests: Counting
     opened: float
+    taken_over: str
+    """What may have been lost with the node that had it before; empty: nothing."""
     pools: tuple[ThreadPoolExecutor, ...]
 
     def read(self, offset: int, length: int) -> bytes:
@@ -161,6 +166,7 @@ class RemoteDisk(Disk):
             "damaged": list(self.parts.reader.damaged),
             "scrubbed": self.scrubber.looked,
             "trouble": journal.trouble or self.worker.last_error,
+            "taken_over": self.taken_over,
         }
 
 
@@ -201,6 +207,7 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
     )
     found.heads, found.pools, found.requests = heads, pools, counting
     found.opened = time.monotonic()
+    found.taken_over = _taken_over(found, store, head.node)
     found.warming = Warming(
         *(found, disk.parts.journal, store, warmers), clock=time.monotonic, new_id=random_id
     )
@@ -221,7 +228,17 @@ def _terms(arguments: Arguments) -> Terms:
         segment=_SEGMENT,
         segments=max(4, arguments.log_bytes // _SEGMENT),
         connection=arguments.connection & 0xFFFFFFFF,
+        grace=arguments.grace,
     )
+
+
+def _taken_over(disk: Disk, store: Store, node: str) -> str:
+    parts = disk.parts
+    if not parts.lost_after:
+        return ""
+    words = losses.told(parts.journal, store, node, parts.lost_after, disk.durability)
+    print(f"opening: {words}", file=sys.stderr, flush=True)
+    return words
 
 
 def _pools() -> tuple[ThreadPoolExecutor, ...]:

@@ -69,6 +69,7 @@ class Scrubber:
             fault = f"object {key} is damaged" if found.fault or found.bad else ""
             if not fault:
                 break
+            self._store.renew()
         self.looked += 1
         with journal.lock:
             needed = number in journal.map.objects and holder.live

@@ -62,12 +62,20 @@ class Worker:
                 self.last_error = error.message
                 self._disk.fail(error)
                 self._complain("shipping", error)
+                self._rescue()
                 return
             except Exception as error:
                 self.last_error = repr(error)
                 self._complain("shipping", error)
                 self._ending.wait(1.0)
             self._disk.wait(0 if copying else min(self._rpo, 1.0) / 4)
+
+    def _rescue(self) -> None:
+        """Nothing is acknowledged any more, and what was may still be readable here."""
+        try:
+            self._disk.rescue()
+        except KedgeError as error:
+            self._complain("rescuing what the local log holds", error)
 
     def _due(self) -> bool:
         since = self._disk.dirty_since

@@ -24,6 +24,8 @@ def shown(lag: Mapping[str, Any]) -> dict[str, str]:
         facts["damaged"] = "; ".join(lag["damaged"])
     if lag["trouble"]:
         facts["trouble"] = lag["trouble"]
+    if lag.get("taken_over"):
+        facts["taken_over"] = lag["taken_over"]
     return facts
 
 

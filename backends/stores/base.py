@@ -54,3 +54,7 @@ class Store(ABC):
     @abstractmethod
     def head(self, key: str) -> int | None:
         """The object's size in bytes, or None when there certainly is none."""
+
+    def renew(self) -> None:  # noqa: B027 - most have nothing to renew
+        """Make new connections for what is asked from now on: what came over the old ones was
+        wrong. Stores that have none do nothing."""

@@ -60,6 +60,10 @@ class Counting(Store):
         """See Store."""
         return self._counted("head", lambda: self._inner.head(key))
 
+    def renew(self) -> None:
+        """See Store."""
+        self._inner.renew()
+
     def _counted(self, verb: str, call: Callable[[], T]) -> T:
         with self._lock:
             self.total[verb] += 1

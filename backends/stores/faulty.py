@@ -101,6 +101,10 @@ class FaultyStore(Store):
         """See Store."""
         return self._call("head", key, lambda: self.inner.head(key))
 
+    def renew(self) -> None:
+        """See Store."""
+        self.inner.renew()
+
     def _write(self, verb: str, key: str, effect: Callable[[], None]) -> None:
         if self._happens(self.faults.late_effect):
             self._late.append(lambda: _quietly(effect))

@@ -60,6 +60,10 @@ class Hedging(Store):
         """See Store."""
         return self._inner.head(key)
 
+    def renew(self) -> None:
+        """See Store."""
+        self._inner.renew()
+
     def _hedged(self, attempt: Callable[[], bytes]) -> bytes:
         first = self._pool.submit(self._timed, attempt)
         wait([first], timeout=max(LEAST, _FACTOR * self._usual))

@@ -64,6 +64,10 @@ class Retrying(Store):
         """See Store."""
         return self._repeat(lambda: self._inner.head(key))
 
+    def renew(self) -> None:
+        """See Store."""
+        self._inner.renew()
+
     def _repeat(self, attempt: Callable[[], T]) -> T:
         for count in range(self._patience.attempts - 1):
             try:

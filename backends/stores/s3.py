@@ -189,6 +189,10 @@ class S3Store(Store):
                 self._client().list_objects_v2(Bucket=self._bucket, MaxKeys=1)
             return None
 
+    def renew(self) -> None:
+        """See Store. What is under way is not touched."""
+        self._client().close()
+
     def _get(self, key: str, **extra: str) -> bytes:
         try:
             with self._asked("read", key):

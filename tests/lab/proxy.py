@@ -4,7 +4,8 @@
         way.port              # connect here instead
         way.drop()            # refuse new connections, end those that stand
         way.stall()           # accept and forward nothing: a store that is gone without a word
-        way.delay = 0.2       # seconds before each piece goes on
+        way.deaden()          # nothing goes through the next connection, though it is taken
+    way.delay = 0.2       # seconds before each piece goes on
         way.rate = 1 << 20    # bytes per second, together
         way.well()            # as before
 
@@ -34,6 +35,10 @@ class Proxy:
         self.rate = 0
         self.forwarded = 0
         """Bytes, both ways together."""
+        self.connections = 0
+        """So many were taken."""
+        self._dead: list[bool] = []
+        """Of the next connections: whether they are dead both ways, or only answer nothing."""
         self._open = threading.Event()
         self._open.set()
         self._dropping = False
@@ -56,6 +61,11 @@ class Proxy:
     def stall(self) -> None:
         """Nobody gets through, and nobody is told."""
         self._open.clear()
+
+    def deaden(self, *, answers_only: bool = False) -> None:
+        """The next connection is taken, and nothing goes through it, or nothing comes back; nobody
+        is told. Those after it are as good as any."""
+        self._dead.append(not answers_only)
 
     def well(self) -> None:
         """Everything goes through again, at full speed; what was stalled goes on."""
@@ -100,21 +110,25 @@ class Proxy:
                 for one in (client, server):
                     one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:
+                    self.connections += 1
                     self._standing |= {client, server}
-                back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
+                    fate = self._dead.pop(0) if self._dead else None
+                answers = (server, client, fate is not None)
+                back = threading.Thread(target=self._pump, args=answers, daemon=True)
                 back.start()
-                self._pump(client, server)
+                self._pump(client, server, lost=fate is True)
                 back.join()
                 with self._lock:
                     self._standing -= {client, server}
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, lost: bool) -> None:
         with suppress(OSError):
             while piece := source.recv(_PIECE):
                 self._hold_back(len(piece))
-                sink.sendall(piece)
-                self.forwarded += len(piece)
-        for end in (source, sink):
+                if not lost:
+                    sink.sendall(piece)
+                    self.forwarded += len(piece)
+        for end in () if lost else (source, sink):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 

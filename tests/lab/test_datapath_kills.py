@@ -116,7 +116,7 @@ def test_upgrade_to_a_program_that_does_not_start_changes_nothing(tmp_path: Path
         made.down()
 
 
-def test_killed_holder_is_replaced_and_nobody_notices(tmp_path: Path) -> None:
+def test_supervisor_killed_is_replaced_and_nobody_notices(tmp_path: Path) -> None:
     with rig(tmp_path) as made:
         made.up()
         fio, server = made.load("60M"), made.server()

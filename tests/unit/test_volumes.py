@@ -285,6 +285,21 @@ def test_unmount_right_after_a_mount_believes_in_the_container_to_come(node: Nod
     assert node.kernel.mounts == {}, "no process came: the engine had forgotten that reference"
 
 
+def test_same_node_two_containers_share_one_mount(node: Node) -> None:
+    """It is counted: the storage is let go of by the last one only, whoever that is."""
+    node.volumes.create("db", {})
+    path = node.volumes.mount("db", ID)
+    before = dict(node.kernel.mounts)
+    assert node.volumes.mount("db", OTHER) == path
+    assert node.kernel.mounts == before
+    assert node.holders("db") == {ID: 1, OTHER: 1}
+    node.volumes.unmount("db", ID)
+    assert node.mounted("db")
+    node.volumes.unmount("db", OTHER)
+    assert not node.mounted("db")
+    assert not node.holders("db")
+
+
 def test_unmount_of_a_copy_keeps_the_container_s_reference(node: Node) -> None:
     """`docker cp` mounts and unmounts under the running container's own ID."""
     node.volumes.create("db", {})

@@ -95,7 +95,7 @@ def test_remove_and_it_is_gone(node: Node) -> None:
     assert node.volumes.list() == []
 
 
-def test_remove_names_who_has_it(node: Node) -> None:
+def test_delete_while_mounted_names_who_has_it(node: Node) -> None:
     node.volumes.create("db", {})
     node.volumes.mount("db", ID)
     node.run("db", "3f2a91c07d5e" + "0" * 52)

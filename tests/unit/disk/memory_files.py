@@ -16,8 +16,8 @@ class _File:
 
 
 class MemoryFiles:
-    """As LogFiles. `fail_sync`: the next sync fails, as a sick disk does. `full`: there is no space
-    for another file."""
+    """As LogFiles. `fail_sync`: syncs fail, as those of a sick disk do, and what they were to write
+    is taken for written. `full`: there is no space for another file."""
 
     def __init__(self) -> None:
         self.files: dict[str, _File] = {}
@@ -54,12 +54,12 @@ class MemoryFiles:
         return bytes(self._file(name).present[offset : offset + length])
 
     def sync(self, names: Sequence[str], *, directory: bool = False) -> None:
+        for file in [self.files[name] for name in names if name in self.files]:
+            pending, file.pending = file.pending, []
+            for offset, body in () if self.fail_sync else pending:
+                file.durable[offset : offset + len(body)] = body
         if self.fail_sync:
             raise HostError("fdatasync: Input/output error")
-        for name in names:
-            if name in self.files:
-                file = self.files[name]
-                file.durable, file.pending = bytearray(file.present), []
         if directory:
             self._durable_names = dict(self.files)
 

@@ -158,6 +158,21 @@ def test_no_damage_is_ever_read_as_data(bucket: Bucket, monkeypatch: pytest.Monk
     assert not silent
 
 
+def test_a_duplicate_of_an_object_is_never_read_as_another(bucket: Bucket) -> None:
+    """Under the name that comes next, or any other of its kind: it is no object of the disk, or it
+    is damage with its name."""
+    objects = [key for key in bucket.store.objects if key.startswith(PREFIX)]
+    last = max(int(key.rpartition("/")[2], 16) for key in objects if f"{PREFIX}log/" in key)
+    for key in objects:
+        kind, _, name = key.removeprefix(PREFIX).partition("/")
+        other = f"{last + 1:016x}" if kind == "log" else f"{name[:-1]}{int(name[-1], 36) ^ 1:x}"
+        if (place := f"{PREFIX}{kind}/{other}") not in bucket.store.objects:
+            spoiled = bucket.spoiled(place, bucket.store.objects[key])
+            found = [one for one in spoiled.check() if one.level is Level.ERROR]
+            assert bool(unreadable(spoiled)) is bool(found) is (kind == "log")
+            assert all(f"log record {last + 1}" in one.detail for one in found)
+
+
 def unreadable(bucket: Bucket) -> list[int]:
     """Blocks that are errors. Whoever finds a wrong byte fails."""
     try:

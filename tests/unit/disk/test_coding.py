@@ -266,7 +266,7 @@ def test_keys_are_found_by_name_in_three_spellings(tmp_path: Path) -> None:
         read_key("", "plain")
 
 
-def test_a_wrong_key_is_refused(tmp_path: Path) -> None:
+def test_wrong_key_is_refused(tmp_path: Path) -> None:
     box = wrap(KEY, KEY[::-1])
     assert unwrap(KEY, box, subject="disk d") == KEY[::-1]
     with pytest.raises(Invalid, match="disk d does not open"):
@@ -277,7 +277,7 @@ def test_a_wrong_key_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["missing", "another"])
-def test_without_the_right_key_nothing_is_written(tmp_path: Path, fault: str) -> None:
+def test_wrong_key_and_nothing_is_written(tmp_path: Path, fault: str) -> None:
     store = MemoryStore()
     where = keys(tmp_path, k=KEY)
     heads = Heads(StoreRecords(store))

@@ -14,7 +14,7 @@ def names() -> "itertools.count[int]":
     return itertools.count()
 
 
-def test_a_store_that_ignores_conditions_is_found() -> None:
+def test_store_without_working_conditions() -> None:
     store = FaultyStore(MemoryStore(), random.Random(1), Faults(ignored_condition=1))
     number = names()
     verdict = probe(store, lambda: f"n{next(number)}")
@@ -39,7 +39,7 @@ class RacyStore(MemoryStore):
         self.put(key, body)
 
 
-def test_a_store_with_a_race_is_found() -> None:
+def test_store_without_working_conditions_in_a_race() -> None:
     number = names()
     verdict = probe(RacyStore(), lambda: f"n{next(number)}")
     assert verdict.faults == ("32 of 32 clients that raced to make one key were told they won",)
