@@ -156,6 +156,14 @@ class Broken(AssertionError):
     found: list[int] | None = None
 
 
+class Untrue(Broken):
+    """Somebody was told what is not so."""
+
+    def __init__(self, told: Session) -> None:
+        super().__init__("a fenced owner was told that its flush is in the store")
+        self.told = told
+
+
 class World:
     def __init__(self, seed: int, faults: Faults = FAULTS, nodes: int = 3) -> None:
         self.chance = random.Random(seed)
@@ -307,7 +315,7 @@ class World:
             self.in_store = max(self.in_store, len(promised))
             self.truth = session.ops
         elif self.truth[: len(promised)] != promised:
-            raise Broken("a fenced owner was told that its flush is in the store")
+            raise Untrue(session)
 
     def ship(self, session: Session) -> None:
         session.disk.ship()
