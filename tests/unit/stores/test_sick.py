@@ -18,7 +18,7 @@ from backends.stores.s3 import Endpoint, S3Store, Tuning, connect
 from backends.stores.settled import create
 from tests.lab.proxy import Proxy
 
-SLOW = 1.5
+SLOW = 4.0
 """Seconds after which a request counts as lost here; 30 in a real client."""
 
 
@@ -56,7 +56,7 @@ def test_slow_or_half_dead_s3_node(endpoint: Endpoint) -> None:
         assert way.store.get("a") == b"body"
         way.proxy.deaden()
         assert way.store.get("a") == b"body"
-        assert way.hedged.doubled == 1
+        assert way.hedged.doubled >= 1
         way.proxy.deaden()
         way.store.put("b", b"more")
         assert way.one.get("b") == b"more"
@@ -101,11 +101,14 @@ def test_new_connections_are_made_when_asked_for() -> None:
     with Proxy("127.0.0.1", server.server_port) as proxy:
         url = f"http://127.0.0.1:{proxy.port}"
         client = connect(Endpoint(url, "r", "k", "s", path_style=True))
-        store = Hedging(S3Store(lambda: client, "b"), ThreadPoolExecutor(1), time.monotonic)
+        store = S3Store(lambda: client, "b")
         for _ in range(3):
             assert store.get("a") == b"body"
         assert proxy.connections == 1
-        store.renew()
+        with ThreadPoolExecutor(1) as pool:
+            Retrying(
+                Hedging(store, pool, time.monotonic), Patience(time.sleep, lambda: 0.0)
+            ).renew()
         assert store.get("a") == b"body"
         assert proxy.connections == 2
     server.shutdown()
