@@ -24,16 +24,13 @@ class Daemon:
     mark: str
 
     def pid(self) -> int | None:
-        """The live process; None when it has ended (a zombie has). Without its file it is looked
-        for among all processes."""
-        try:
-            pid = int(self.pid_file.read_text())
-        except FileNotFoundError:
-            numbers = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
-            return next((number for number in numbers if self._is(number)), None)
-        except (OSError, ValueError):
-            return None
-        return pid if self._is(pid) else None
+        """The live process; None when it has ended (a zombie has). A file that is gone, cannot be
+        read or names another process proves nothing: then it is looked for among all."""
+        with contextlib.suppress(OSError, ValueError):
+            if self._is(written := int(self.pid_file.read_text())):
+                return written
+        numbers = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+        return next((number for number in numbers if self._is(number)), None)
 
     def _is(self, pid: int) -> bool:
         try:
