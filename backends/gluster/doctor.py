@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from backends.base import Finding, Level
 from backends.gluster.databases import WANTED
 from backends.gluster.pool import Facts
+from backends.host import tcp
 
 LONGEST_PING = 10
 _DEFAULT_PING = 42
@@ -96,3 +97,16 @@ def _quota(volume: str, facts: Facts, subject: str) -> Iterator[Finding]:
             detail = f"quota {timeout} is not 0: a directory may hold far more than its size"
             advice = f"gluster volume quota {volume} {timeout} 0"
             yield Finding(Level.WARNING, subject, detail, advice)
+
+
+def fence(subject: str) -> Iterator[Finding]:
+    """Whether a volume that this node has to give up is cut off for certain."""
+    try:
+        tcp.try_out()
+    except OSError as error:
+        detail = (
+            f"connections cannot be reset here ({error.strerror}): of a volume that this node has "
+            "to give up, bytes that wait in its kernel may still be sent"
+        )
+        advice = "give the service CAP_NET_ADMIN, and the node a kernel with INET_DIAG_DESTROY"
+        yield Finding(Level.WARNING, subject, detail, advice)

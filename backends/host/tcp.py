@@ -32,6 +32,18 @@ def destroy_all(pid: int) -> None:
                 _destroy(family, *ends)
 
 
+def try_out() -> None:
+    """Reset a connection made for that. Raises OSError as `destroy_all` would."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname(), timeout=2) as victim,
+    ):
+        inode = str(os.fstat(victim.fileno()).st_ino)
+        for ends, found in _table(os.getpid(), "tcp"):
+            if found == inode:
+                _destroy(socket.AF_INET, *ends)
+
+
 def _sockets(pid: int) -> set[str]:
     found = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():

@@ -1,17 +1,16 @@
 """What a person may write into a `gluster` profile, and what the doctor makes of a pool."""
 
-import threading
 from pathlib import Path
 
 import pytest
 
 from backends.base import Finding, Level
-from backends.errors import InvalidOptions, NotSupported, Unavailable
+from backends.errors import InvalidOptions, NotSupported
 from backends.gluster import databases, doctor, pool
-from backends.gluster.bounded import bounded
 from backends.gluster.client import Export
 from backends.gluster.options import GlusterOptions, GlusterSettings, Servers
 from backends.gluster.quota import Quota
+from backends.host import tcp
 from backends.options import parse, to_strings
 
 GOOD = {"servers": "gfs1, 10.0.0.2", "volume": "r3"}
@@ -147,10 +146,14 @@ def test_an_arbiter_counts_as_a_third_copy() -> None:
     assert len(findings(bricks="1 x (2 + 1) = 3")) == 1
 
 
-def test_a_question_that_takes_too_long_is_unavailable() -> None:
+def test_a_node_that_cannot_cut_for_certain_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        raise PermissionError(1, "Operation not permitted")
 
-    with pytest.raises(Unavailable, match="does not answer within 0"):
-        bounded("the pool", 0.05, lambda: threading.Event().wait(0.5))
-    with pytest.raises(ZeroDivisionError):
-        bounded("the pool", 5, lambda: 1 / 0)
-    assert bounded("the pool", 5, lambda: None) is None
+    monkeypatch.setattr(tcp, "try_out", refused)
+    (found,) = doctor.fence("node a")
+    assert found.level is Level.WARNING
+    assert "Operation not permitted" in found.detail
+    assert "CAP_NET_ADMIN" in found.advice
+    monkeypatch.setattr(tcp, "try_out", lambda: None)
+    assert not list(doctor.fence("node a"))

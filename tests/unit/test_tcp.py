@@ -88,3 +88,24 @@ def test_a_process_without_connections_is_no_error() -> None:
     assert process.is_alive()
     process.kill()
     process.join()
+
+
+def test_a_trial_resets_nothing_but_its_own_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
+        with ours, theirs:
+            tcp.try_out()
+            ours.sendall(b"still there")
+            assert theirs.recv(32) == b"still there"
+
+
+def test_a_trial_says_what_the_kernel_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that may not is told so before it has to cut a volume off."""
+
+    def refused(*ends: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(tcp, "_destroy", refused)
+    with pytest.raises(PermissionError):
+        tcp.try_out()
