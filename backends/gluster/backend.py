@@ -58,7 +58,9 @@ class GlusterBackend(TreeBackend[GlusterSettings, GlusterOptions]):
             Store(self.control.root, state, new_id),
             source=self.clients,
             limit=self._quota.limit,
-            guard=lambda records: GuardedRecords(records, InTime(self._where, 2 * seconds)),
+            guard=lambda records: GuardedRecords(
+                records, InTime(self._where, 2 * seconds, self.control.replace)
+            ),
         )
 
     @property
@@ -107,6 +109,7 @@ class GlusterBackend(TreeBackend[GlusterSettings, GlusterOptions]):
             found = list(doctor.findings(self.settings.volume, self._facts(), subject, asked))
         except KedgeError as error:
             found = [Finding(Level.WARNING, subject, str(error), "its options were not checked")]
+        found += doctor.fence("fence of this node")
         try:
             self.check()
             return [*found, *bounded(self._where, self.settings.patience, super().findings)]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.errors import HostError, KedgeError, Unavailable
+from backends.gluster import answering
 from backends.gluster.bounded import bounded
 from backends.gluster.options import Servers
 from backends.host import files, fusectl, immutable, mountinfo, mounts, programs, targets
@@ -24,6 +25,9 @@ from backends.host.waiting import wait_until
 TYPE = "fuse.glusterfs"
 _PROGRAM = "glusterfs"
 _WORDS = 400
+_UNHEARD = 10.0
+"""How long a client waits for a brick of which it hears nothing, not even a refusal, before it
+begins without it. Gluster's own number."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,8 @@ class Client:
         silenced.kill()
 
     def _run(self) -> None:
-        servers = [f"--volfile-server={server}" for server in self.export.servers]
+        found = answering.first(self.export.servers, self._port())
+        servers = [f"--volfile-server={server}" for server in found]
         command = [_PROGRAM, *servers, f"--volfile-id=/{self.export.volume}"]
         command += [f"--pid-file={self._beside('pid')}", f"--log-file={self._beside('log')}"]
         if not any(option.startswith("--log-level=") for option in self.options):
@@ -114,12 +119,17 @@ class Client:
         command += ["--process-name=fuse", *self.options, self._where]
         self._beside("log").unlink(missing_ok=True)
         try:
-            programs.run(command, seconds=self.seconds)
+            programs.run(command, seconds=self.seconds + _UNHEARD)
         except HostError as error:
             if "not installed" in error.message:
                 raise
             self.cut_off()
             raise self._refused() from error
+
+    def _port(self) -> int:
+        """Where servers are asked: another one than the usual may be among the options."""
+        options = dict(option.partition("=")[::2] for option in self.options)
+        return int(options.get("--volfile-server-port", answering.PORT))
 
     def _prove(self) -> None:
         """A client that is refused mounts, and unmounts itself a moment later; the first answer

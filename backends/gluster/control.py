@@ -23,3 +23,9 @@ class Control:
             return
         with self._lock:
             self.client.start()
+
+    def replace(self) -> None:
+        """End the client, and every call that waits for it; the next call gets another one. One
+        that is only about to mount is left alone: it may just be waiting for a server."""
+        if self.client.usable():
+            self.client.cut_off()
