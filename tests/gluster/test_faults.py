@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pytest
 
-from backends.base import Attachment, Volume
+from backends.base import Attachment, Spec, Volume
 from backends.errors import KedgeError, Unavailable
 from backends.gluster import GlusterBackend
 from backends.gluster.options import GlusterOptions
@@ -99,17 +99,21 @@ def test_a_volume_made_while_a_node_was_away_outlives_its_return(
     a.detach(attachment)
 
 
-def test_the_first_server_of_the_list_is_dead(open_node: Open, pool: Pool) -> None:
-    first = open_node("first")
-    volume = make(first)
-    pool.nodes[0].kill()
+@pytest.mark.parametrize("dead", [0, 1, 2], ids=["first", "second", "third"])
+def test_any_server_may_be_dead_at_mount(open_node: Open, pool: Pool, dead: int) -> None:
+    """Of the list: a service that starts then finds its volumes, makes new ones, and mounts."""
+    volume = make(open_node("before"))
+    pool.nodes[dead].kill()
     a = open_node("a")
     took, error = timed(lambda: a.get("db"))
     assert error is None
     assert took < DEADLINE
-    attachment = attach(a, volume)
-    (attachment.target / "f").write_text("written without it")
-    a.detach(attachment)
+    new = a.create(Spec("new", GlusterOptions(), "3-4", "2026-01-01T00:00:00Z"))
+    for one in (volume, new):
+        attachment = attach(a, one)
+        (attachment.target / "f").write_text("written without it")
+        assert (attachment.target / "f").read_text() == "written without it"
+        a.detach(attachment)
 
 
 def test_two_of_three_nodes_are_lost(open_node: Open, pool: Pool) -> None:
