@@ -49,14 +49,19 @@ BY_HAND = {"loop by hand": "off", "loop by hand, direct": "on"}
 
 
 @contextmanager
-def loop_by_hand(image: Path, direct: str) -> Iterator[Path]:
-    """An ext4 on a loop device, with no more thought than the manual asks for."""
-    place = image.with_suffix("")
+def loop_by_hand(image: Path, direct: str, place: Path | None = None) -> Iterator[Path]:
+    """An ext4 on a loop device, with no more thought than the manual asks for. `direct`: what
+    losetup is told. `later`: to switch it on for a device that is there, which does not open the
+    file with O_DIRECT."""
+    place = place or image.with_suffix("")
     place.mkdir()
     subprocess.run(["truncate", "-s", SIZE, str(image)], check=True)
     subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
-    attach = ["losetup", f"--direct-io={direct}", "--show", "-f", str(image)]
+    asked = [] if direct == "later" else [f"--direct-io={direct}"]
+    attach = ["losetup", *asked, "--show", "-f", str(image)]
     device = subprocess.run(attach, check=True, capture_output=True, text=True).stdout.strip()
+    if direct == "later":
+        subprocess.run(["losetup", "--direct-io=on", device], check=True)
     subprocess.run(["mount", device, str(place)], check=True)
     subprocess.run(["losetup", "-d", device], check=True)  # once it is unmounted
     try:

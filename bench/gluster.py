@@ -1,9 +1,10 @@
 """What kedge costs on GlusterFS: fio and sysbench beside a mount made by hand.
 
-A pool of three nodes (replica 3) on this machine; four places in turns: `mount -t glusterfs` by
+A pool of three nodes (replica 3) on this machine; five places in turns: `mount -t glusterfs` by
 hand, a kedge volume of layout `directory`, an ext4 image on the mount by hand through a loop device
-(with direct I/O, as kedge makes it), a kedge volume of layout `image`; in every other round they
-take their turns backwards, and nobody begins before the bricks have written what another left them.
+(with direct I/O, as kedge makes it; and another one whose file is opened with O_DIRECT, too), a
+kedge volume of layout `image`; in every other round they take their turns backwards, and nobody
+begins before the bricks have written what another left them.
 Before that the seconds of a mount, of a move from one node's service to another's, and of a
 takeover from a node that died.
 Run as root: python -m bench.gluster [--out FILE] [--rounds N] [--sysbench ROUNDS] ...
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from backends.testing.occupying import mounted_elsewhere
 from bench import machine, report
-from bench.data_path import JOBS, fio
+from bench.data_path import JOBS, fio, loop_by_hand
 from bench.mariadb import transactions_per_second
 from bench.service import Service, running
 from tests.gluster.conftest import clean
@@ -29,7 +30,14 @@ from tests.lab.flushing import flush
 from tests.lab.gluster import Pool
 
 SIZE = "3G"
-PAIRS = {"kedge directory": "mount by hand", "kedge image": "loop by hand"}
+LOOPS = {"loop by hand": "later", "loop by hand, O_DIRECT": "on"}
+"""The second opens its file with O_DIRECT, as `losetup --direct-io=on FILE` does: Gluster hands
+that on to the bricks, which then pass by the memory of their servers."""
+PAIRS = {
+    "kedge directory": "mount by hand",
+    "kedge image": "loop by hand",
+    "loop by hand, O_DIRECT": "loop by hand",
+}
 READING = ["--filename=to-read", *JOBS["4k random read O_DIRECT IOPS"]]
 Found = dict[str, dict[str, list[float]]]
 _PROFILE = """
@@ -42,44 +50,36 @@ volume = "r3"
 
 @contextmanager
 def places(home: Path, pool: Pool) -> Iterator[dict[str, Path]]:
-    """The four directories to compare."""
-    plain, image = home / "by-hand", home / "loop-by-hand"
+    """The directories to compare."""
+    plain = home / "by-hand"
     plain.mkdir(parents=True)
-    image.mkdir()
     server = pool.addresses[0]
     subprocess.run(["mount", "-t", "glusterfs", f"{server}:/r3", str(plain)], check=True)
     try:
-        file = plain / "hand.img"
-        subprocess.run(["truncate", "-s", SIZE, str(file)], check=True)
-        subprocess.run(["mkfs.ext4", "-q", str(file)], check=True)
-        made = subprocess.run(
-            ["losetup", "-f", "--show", "--direct-io=on", str(file)],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        device = made.stdout.strip()
-        subprocess.run(["mount", device, str(image)], check=True)
-        try:
-            with running(home / "kedge", _PROFILE.format(servers=",".join(pool.addresses))) as ours:
-                volumes = _volumes(ours)
-                with ExitStack() as containers:  # what nobody has mounted is taken off one day
-                    for name, place in volumes.items():
-                        seen = home / f"container-of-{name}"
-                        seen.mkdir()
-                        containers.enter_context(mounted_elsewhere(place, seen))
-                    yield {
-                        "mount by hand": plain,
-                        "kedge directory": volumes["directory"],
-                        "loop by hand": image,
-                        "kedge image": volumes["image"],
-                    }
-                for name in ("directory", "image"):
-                    ours.unmount(name)
-                    ours.call("VolumeDriver.Remove", Name=name)
-        finally:
-            subprocess.run(["umount", str(image)], check=True)
-            subprocess.run(["losetup", "-d", device], check=True)
+        with ExitStack() as stack:
+            loops = {
+                label: stack.enter_context(
+                    loop_by_hand(plain / f"{direct}.img", direct, home / f"loop-{direct}")
+                )
+                for label, direct in LOOPS.items()
+            }
+            settings = _PROFILE.format(servers=",".join(pool.addresses))
+            ours = stack.enter_context(running(home / "kedge", settings))
+            volumes = _volumes(ours)
+            with ExitStack() as containers:  # what nobody has mounted is taken off one day
+                for name, place in volumes.items():
+                    seen = home / f"container-of-{name}"
+                    seen.mkdir()
+                    containers.enter_context(mounted_elsewhere(place, seen))
+                yield {
+                    "mount by hand": plain,
+                    "kedge directory": volumes["directory"],
+                    **loops,
+                    "kedge image": volumes["image"],
+                }
+            for name in ("directory", "image"):
+                ours.unmount(name)
+                ours.call("VolumeDriver.Remove", Name=name)
     finally:
         clean(home)
 
