@@ -59,7 +59,8 @@ soak: venv ## the tests that grow with time, for as long as a night (root)
 	$(PY) -m docs.model.disk
 	$(PY) -m pytest tests/gluster/soak_databases.py tests/gluster/soak_snapshots.py \
 	    tests/gluster/soak_leases.py tests/gluster/soak_engine.py \
-	    tests/gluster/soak_healing.py tests/gluster/soak_silence.py
+	    tests/gluster/soak_healing.py tests/gluster/soak_silence.py \
+	    tests/gluster/soak_promises.py
 
 bench: venv ## latency, data path, loop images: tables and plots in bench/results (five minutes of a quiet machine; root)
 	packaging/needs.sh fio sysbench mariadb-server-core mariadb-client

@@ -1,22 +1,13 @@
 """One volume's life on a real pool."""
 
-import os
-import signal
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
-from backends.base import Access, Level, Spec
-from backends.errors import NotSupported, Unavailable
+from backends.base import Level, Spec
 from backends.gluster import GlusterBackend, databases
-from backends.gluster.bounded import InTime
 from backends.gluster.options import GlusterOptions
 from backends.options import Size
-from backends.tree.options import Layout
 from tests.gluster.conftest import VOLUME, Open
-from tests.gluster.test_faults import DEADLINE, eventually, timed
 from tests.gluster.test_fencing import attach, make
-from tests.lab.gluster import Pool
 
 pytestmark = pytest.mark.lab
 
@@ -39,48 +30,6 @@ def test_a_volume_lives_and_moves(open_node: Open, size: Size | None) -> None:
     b.detach(second)
     b.remove(volume)
     assert a.volumes() == []
-
-
-def test_a_client_that_answers_nobody_is_replaced(open_node: Open) -> None:
-    """The pool is well, the process is there, and does nothing: stopped, as a stand-in. Its callers
-    are told in time, and do not wait for it for ever."""
-    a = open_node(patience=1.0)
-    volume = make(a)
-    stuck = a.control.client.daemon.pid()
-    assert stuck is not None
-    os.kill(stuck, signal.SIGSTOP)
-    with ThreadPoolExecutor(InTime.MOST) as callers:
-        calls = [callers.submit(timed, lambda: a.get("db")) for _ in range(InTime.MOST)]
-        for took, error in [call.result() for call in calls]:
-            assert isinstance(error, Unavailable)
-            assert took < DEADLINE
-    assert eventually(lambda: a.get("db")) == volume
-    assert a.control.client.daemon.pid() != stuck
-
-
-def test_a_size_of_a_directory_where_quota_is_off(open_node: Open, pool: Pool) -> None:
-    """Both ways out are named, and nothing is made."""
-    name = pool.volume("without")
-    try:
-        a = open_node(volume=name)
-        options = GlusterOptions(size=Size(64 << 20), layout=Layout.DIRECTORY)
-        with pytest.raises(NotSupported) as refused:
-            a.create(Spec("db", options, "0-1-2", "2026-01-01T00:00:00Z"))
-        assert "gluster volume quota without enable" in str(refused.value)
-        assert "layout=image" in str(refused.value)
-        assert a.volumes() == []
-    finally:
-        pool.remove_volume(name)
-
-
-def test_a_shared_volume_has_no_snapshots(open_node: Open) -> None:
-    """Another node may write it at any time."""
-    a = open_node("a")
-    options = GlusterOptions(access=Access.SHARED)
-    volume = a.create(Spec("pics", options, "0-1-2", "2026-01-01T00:00:00Z"))
-    with pytest.raises(NotSupported, match="shared"):
-        a.snapshot_create(volume, "s", created="2026-01-02T00:00:00Z", attachment=None, claim=None)
-    assert a.snapshot_list(volume) == []
 
 
 def test_the_doctor_asks_the_pool(open_node: Open) -> None:

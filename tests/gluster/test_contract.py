@@ -1,7 +1,5 @@
 """The Gluster backend against the contract, on a real pool."""
 
-import contextlib
-import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
@@ -76,31 +74,8 @@ class GlusterWorld(BackendWorld):
         return status.label.endswith(backend.store.known()[:8]) and os.major(status.file[0]) == 0
 
 
-class KeepsToItsSize(GlusterWorld):
-    """`options` has a size of 64M."""
-
-    def test_a_writer_is_stopped_at_the_size(self, backend: AnyBackend) -> None:
-        """And what it had synced before stays."""
-        attachment = self.attach(backend, self.create(backend))
-        file, synced = attachment.target / "f", 0
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT)
-        refused = ""
-        try:
-            for synced in range(128):
-                os.write(descriptor, bytes([synced]) * 2**20)
-                os.fsync(descriptor)
-        except OSError as error:
-            refused = errno.errorcode[error.errno or 0]
-        finally:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-        assert refused in ("ENOSPC", "EDQUOT")
-        assert 40 <= synced <= 70
-        assert file.read_bytes()[: synced << 20 : 2**20] == bytes(range(synced))
-
-
 class TestImage(
-    KeepsToItsSize,
+    GlusterWorld,
     BackendContract,
     TrashContract,
     EverywhereContract,
@@ -130,7 +105,7 @@ class TestDirectory(
     attached_snapshots: ClassVar[bool] = False
 
 
-class TestLimitedDirectory(KeepsToItsSize, ResizeContract):
+class TestLimitedDirectory(GlusterWorld, ResizeContract):
     """Layout directory with a size, which Gluster's quota keeps."""
 
     options: ClassVar[Mapping[str, str]] = {"layout": "directory", "size": "64M"}
