@@ -95,14 +95,23 @@ def dump(
     """Every block of the disk that was written, as (number, bytes), in ascending order; of one of
     its snapshots, if one is named. `keys`: all keys below the prefix. Unreadable when something is
     missing or damaged."""
-    prefix, keys = f"disks/{uuid}/", list(keys)
-    names = {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
+    try:
+        yield from _blocks(list(keys), get, uuid, snapshot, wrapping_key)
+    except (KeyError, FileNotFoundError) as error:
+        raise Unreadable(f"disk {uuid} lacks something: {error}") from error
+    except (struct.error, ValueError, TypeError, IndexError, StopIteration, zlib.error) as error:
+        raise Unreadable(f"something of disk {uuid} makes no sense: {error}") from error
+
+
+def _blocks(
+    keys: list[str], get: Get, uuid: str, snapshot: str, wrapping_key: bytes | None
+) -> Iterator[tuple[int, bytes]]:
+    prefix = f"disks/{uuid}/"
     head = _head(keys, get, uuid)
     image = Image(uuid, _data_key(head, wrapping_key))
     _checkpoint(_manifest(head, snapshot), get, image)
-    while not snapshot and f"log/{image.seq + 1:016x}" in names:
-        image.seq += 1
-        _apply(get(f"{prefix}log/{image.seq:016x}"), image)
+    if not snapshot:
+        _log({key for key in keys if key.startswith(f"{prefix}log/")}, get, prefix, image)
     last: tuple[object, int, bytes] = (None, 0, b"")
     for block in sorted(image.places):
         holder, place, crc = image.places[block]
@@ -114,12 +123,25 @@ def dump(
         yield block, data
 
 
+def _log(there: set[str], get: Get, prefix: str, image: Image) -> None:
+    """Apply what comes after the checkpoint: every record, or the last ones are not the end."""
+    while (key := f"{prefix}log/{image.seq + 1:016x}") in there:
+        image.seq += 1
+        _apply(get(key), image)
+    if behind := [other for other in there if other > key]:
+        raise Unreadable(f"{key} is missing, but {min(behind)} is there")
+
+
 def _head(keys: list[str], get: Get, uuid: str) -> dict[str, Any]:
     slots = f"records/disks/{uuid}/"
     states = sorted(key for key in keys if key.startswith(slots) and key[-16:] != "0" * 16)
     if not states:
         raise Unreadable(f"there is no record {slots}...: the head of the disk")
-    head: dict[str, Any] = json.loads(get(states[-1]).split(b"\n", 2)[2])
+    line, _, value = get(states[-1]).partition(b"\n")
+    text, checksum = line[:-8], line[-8:]
+    if b"%08x" % zlib.crc32(value, zlib.crc32(text)) != checksum:
+        raise Unreadable(f"{states[-1]} is damaged")
+    head: dict[str, Any] = json.loads(value.split(b"\n", 1)[1])
     if head["format"] not in (1, 2) or head["uuid"] != uuid:
         raise Unreadable(f"{states[-1]} is not the head of disk {uuid}")
     return head
@@ -172,7 +194,8 @@ def _checkpoint(manifest: str, get: Get, image: Image) -> None:
     if body[:8] != b"kedgemap" or zlib.crc32(body[12:]) != int.from_bytes(body[8:12], "little"):
         raise Unreadable(f"{image.full(manifest)} is damaged")
     content = json.loads(zlib.decompress(body[12:]))
-    if content["format"] not in (1, 2) or content["uuid"] != image.uuid:
+    named = (content["uuid"], content["seq"]) == (image.uuid, _seq(manifest))
+    if content["format"] not in (1, 2) or not named:
         raise Unreadable(f"{image.full(manifest)} is not a checkpoint of disk {image.uuid}")
     objects = {}
     for number, key, start, blocks, _born, _live, _died, *coded in content["objects"]:
@@ -184,16 +207,23 @@ def _checkpoint(manifest: str, get: Get, image: Image) -> None:
             objects[number] = Holder(key, start, blocks, coded[0], name, lengths_read)
     for index, key in content["regions"]:
         whose = key.split("/")[1] if key.startswith("disks/") else image.uuid
-        _region(image.whole(get, key), whose, index, objects, image)
+        _region(image.whole(get, key), (whose, index, _seq(key)), objects, image)
     image.seq, image.link = content["seq"], bytes.fromhex(content["hash"])
     image.next_object = content["next_object"]
 
 
-def _region(body: bytes, whose: str, index: int, objects: dict[int, Holder], image: Image) -> None:
-    magic, version, words, found, _, blocks, size = _REGION.unpack_from(body)
+def _seq(key: str) -> int:
+    """After which record a part of a checkpoint was made, as its name says."""
+    return int(key.split("/")[-2].partition("-")[0], 16)
+
+
+def _region(
+    body: bytes, wanted: tuple[str, int, int], objects: dict[int, Holder], image: Image
+) -> None:
+    magic, version, words, index, made, blocks, size = _REGION.unpack_from(body)
     start = _REGION.size + words
     (crc,) = struct.unpack_from("<I", body, start)
-    named = (body[_REGION.size : start].decode(), found) == (whose, index)
+    named = (body[_REGION.size : start].decode(), index, made) == wanted
     right = zlib.crc32(body[start + 4 :], zlib.crc32(body[:start])) == crc
     if (magic, version) != (b"kedgemap", 1) or not (named and right):
         raise Unreadable(f"region {index} of disk {image.uuid} is damaged")

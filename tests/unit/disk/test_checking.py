@@ -10,8 +10,9 @@ import pytest
 from backends.base import Finding, Level
 from backends.disk import checking, exporting, journal, pins, reader
 from backends.disk.checking import Inspector
-from backends.disk.ciphers import Cipher
+from backends.disk.ciphers import Cipher, wrap
 from backends.disk.coding import PLAIN, Coder, Compression
+from backends.disk.dump import Unreadable, dump
 from backends.disk.engine import Disk
 from backends.disk.head import Heads
 from backends.disk.locallog import binding_of
@@ -93,8 +94,10 @@ def _small() -> Iterator[None]:
 @pytest.fixture(params=CODERS)
 def bucket(request: pytest.FixtureRequest) -> Bucket:
     """Inline blocks, data objects, a snapshot, checkpoints old and new; closed."""
-    made = Bucket(CODERS[request.param])
-    made.heads.create(UUID, BLOCKS * 4096)
+    coder = CODERS[request.param]
+    made = Bucket(coder)
+    box = wrap(KEY, KEY) if coder.cipher else ""
+    made.heads.create(UUID, BLOCKS * 4096, key_name="k" if box else "", wrapped_key=box)
     disk = made.open()
     made.write(disk, 0, 10, 1)
     disk.ship()
@@ -158,6 +161,36 @@ def test_no_damage_is_ever_read_as_data(
             short = key.rpartition("/")[2].lstrip("0") or "0"
             assert any(short in f"{f.subject} {f.detail}" for f in checked), (what, key, checked)
     assert not silent
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_no_damage_is_ever_dumped_as_data(bucket: Bucket, part: int) -> None:
+    """The last resort, too, writes what was written, or says what it cannot read. The end of the
+    log alone cannot be missed."""
+    disk = bucket.open(claim=5)
+    for stamp in (21, 22, 23):
+        bucket.write(disk, 20, 1, stamp)
+        disk.ship()
+    last = max(key for key in bucket.store.objects if f"{PREFIX}log/" in key)
+    every = [*faults(bucket), *head_faults(bucket)]
+    for what, key, body in itertools.islice(every, part, None, 5):
+        objects = bucket.spoiled(key, body).store.objects
+        try:
+            found = dict(dump(list(objects), objects.__getitem__, UUID, "", KEY))
+        except Unreadable:
+            continue
+        assert (what, key) == ("missing", last) or image(bucket) == b"".join(
+            found.get(block, bytes(4096)) for block in range(BLOCKS)
+        ), (what, key)
+
+
+def head_faults(bucket: Bucket) -> Iterator[tuple[str, str, bytes | None]]:
+    """A flipped bit in every byte of the head, as it is now."""
+    key = max(key for key in bucket.store.objects if key.startswith(f"records/disks/{UUID}/"))
+    body = bucket.store.objects[key]
+    for place in range(0, len(body), 3):
+        flipped = body[:place] + bytes([body[place] ^ 8]) + body[place + 1 :]
+        yield f"flipped at {place}", key, flipped
 
 
 def test_a_duplicate_of_an_object_is_never_read_as_another(bucket: Bucket) -> None:
