@@ -53,7 +53,7 @@ soak: venv ## the tests that grow with time, for as long as a night (root)
 	KEDGE_CUTS=40 $(PY) -m pytest -s tests/lab/soak_s3_cuts.py
 	$(PY) -m pytest tests/engine/soak_containers.py tests/engine/soak_backends.py \
 	    tests/engine/soak_s3.py
-	$(PY) -m pytest tests/ceph/engine/soak_away.py
+	$(PY) -m pytest tests/ceph/soak_away.py tests/ceph/engine/soak_containers.py tests/ceph/engine/soak_away.py
 	KEDGE_SIM_SEEDS=20000 KEDGE_SIM_FIRST=$${KEDGE_SIM_FIRST:-$$RANDOM} \
 	    $(PY) -m pytest -n 2 -m sim --timeout 7200 tests/sim/disk
 	$(PY) -m docs.model.disk

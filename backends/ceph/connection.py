@@ -46,17 +46,14 @@ class Connection:
     def _connect(self) -> Any:
         settings = self._settings
         self._check_files()
-        options = dict.fromkeys(self._bounded, str(round(settings.timeout)))
-        options["keyring"] = str(settings.keyring)
-        if settings.monitors is not None:
-            options["mon_host"] = settings.monitors
+        options = configuration(settings, self._bounded)
         conffile = None if settings.monitors is not None else str(settings.conf)
         try:
             rados = bindings.rados()
         except ImportError as error:
             raise Unavailable(f"{error}; {bindings.INSTALL}") from error
         with explained(f"connect to the cluster of {self._where()} as client.{settings.client}"):
-            handle = _ending(rados.Rados)(
+            handle = ending(rados.Rados)(
                 name=f"client.{settings.client}", conffile=conffile, conf=options
             )
             handle.connect()
@@ -79,7 +76,23 @@ class Connection:
         return self._settings.monitors or str(self._settings.conf)
 
 
-def _ending(kind: type[Any]) -> type[Any]:
+def configuration(settings: CephSettings, bounded: Sequence[str]) -> dict[str, str]:
+    """What librados is told.
+
+    A client that has been idle may know an OSD at an address where it is no more. It asks for a
+    new map only once an operation has waited for `objecter_timeout`, which it looks after every
+    `objecter_tick_interval` (10 and 5 seconds, if nobody says otherwise): operations that have to
+    end before would fail for ever."""
+    told = dict.fromkeys(bounded, str(round(settings.timeout)))
+    told["objecter_timeout"] = str(settings.timeout / 4)
+    told["objecter_tick_interval"] = str(settings.timeout / 8)
+    told["keyring"] = str(settings.keyring)
+    if settings.monitors is not None:
+        told["mon_host"] = settings.monitors
+    return told
+
+
+def ending(kind: type[Any]) -> type[Any]:
     """A `rados.Rados` that is shut down when nobody has it any more: of itself it would keep its
     dozen threads, which look for the cluster for ever. A copy in a forked process has none."""
     maker = os.getpid()

@@ -12,6 +12,7 @@ from backends.base import Context
 from backends.ceph import CephBackend
 from backends.ceph.options import CephSettings, Layout
 from tests.lab.ceph import CAPABILITIES, Ceph
+from tests.lab.ceph_leftovers import nothing_left
 from tests.lab.started import started
 
 Node = Callable[..., CephBackend]
@@ -19,9 +20,13 @@ Node = Callable[..., CephBackend]
 
 @pytest.fixture(scope="session")
 def ceph() -> Iterator[Ceph]:
-    """A healthy cluster. Tests that break it mend it."""
-    with started(Ceph()) as cluster:
+    """A healthy cluster. Tests that break it mend it, and at the end nothing uses it any more."""
+    cluster = Ceph()
+    with started(cluster):
         yield cluster
+        nothing_left(cluster)
+    assert not cluster.root.exists()
+    assert cluster.clients() == []
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.ceph import bindings
+from backends.ceph.connection import ending
 from tests.lab.ceph_conf import ADMIN_KEYS, CONF, DAEMON_KEYS
 
 CAPABILITIES = {
@@ -174,15 +175,18 @@ class Ceph:
 
     def close(self) -> None:
         """End everything. Processes first: a FUSE mount whose server waits for a dead cluster
-        can be neither used nor unmounted."""
+        can be neither used nor unmounted. What tests that failed left mounted goes, too."""
         for pid in self.clients():
             os.kill(pid, signal.SIGKILL)
+        self._admin = None  # it shuts itself down, while there is somebody to tell
         for daemon in self._daemons.values():
             daemon.kill()
         for daemon in self._daemons.values():
             daemon.wait(SECONDS)
         self._daemons.clear()
-        self._admin = None
+        for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+            if str(self.root) in (point := line.split()[4]):
+                subprocess.run(["umount", "--lazy", point], check=False)
         shutil.rmtree(self.root)
 
     def _make_keys(self) -> None:
@@ -211,7 +215,7 @@ class Ceph:
     def _connect(self) -> None:
         """Nothing here hangs longer than a test may take."""
         limits = ("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout")
-        self._admin = bindings.rados().Rados(
+        self._admin = ending(bindings.rados().Rados)(
             conffile=str(self.conf),
             name="client.admin",
             conf=dict.fromkeys(limits, str(int(SECONDS))),

@@ -1,13 +1,14 @@
 """What is asked of the mgr is waited for by a thread, which may be left behind."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backends.ceph.cluster import _LEFT_BEHIND, Cluster
-from backends.ceph.connection import Connection
+from backends.ceph.connection import Connection, configuration
 from backends.ceph.options import CephSettings
 from backends.errors import Unavailable
 
@@ -61,3 +62,11 @@ def test_librados_itself_never_gives_up_on_a_mgr(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Connection, "__init__", noted)
     Cluster(SETTINGS)
     assert [("rados_mon_op_timeout" in found) for found in limits] == [True, False]
+
+
+@pytest.mark.parametrize("timeout", [1.0, 10.0, 25.0])
+def test_an_old_map_is_replaced_before_an_operation_gives_up(timeout: float) -> None:
+    """Else an idle client would look for a dead OSD for ever."""
+    told = configuration(replace(SETTINGS, timeout=timeout), ("rados_osd_op_timeout",))
+    asks = float(told["objecter_timeout"]) + float(told["objecter_tick_interval"])
+    assert asks < float(told["rados_osd_op_timeout"]) / 2
