@@ -285,7 +285,7 @@ def deleting(server: ObjectStore, volume: Volume[Any]) -> None:
 
     def deletions() -> int:
         lines = server.access_log.read_text(errors="replace").splitlines()
-        return sum('"DELETE ' in line and f"disks/{volume.uuid}/" in line for line in lines)
+        return sum("DELETE /" in line and f"disks/{volume.uuid}/" in line for line in lines)
 
     before, until = deletions(), time.monotonic() + 90
     while deletions() < before + 5:
