@@ -8,8 +8,10 @@ import pytest
 from backends.base import Level
 from backends.disk import pins
 from backends.disk.engine import Disk
-from backends.errors import Damaged, KedgeError, NotFound
+from backends.errors import Conflict, Damaged, KedgeError, NotFound, Unavailable
+from backends.records.store import StoreRecords
 from backends.stores.faulty import FaultyStore
+from backends.stores.memory import MemoryStore
 from tests.unit.disk.site import Site, read, shipped
 from tests.unit.disk.world import BLOCKS, content, small_sizes
 
@@ -247,6 +249,34 @@ def test_bucket_rolled_back_or_restored_from_a_backup_and_taken_by_another(
     except Damaged as error:
         found = b"" if "lacks" in error.message or "chain" in error.message else b"?"
     assert found in (b"", site.image)
+
+
+@pytest.mark.parametrize("remember", [False, True])
+def test_bucket_rolled_back_or_restored_from_a_backup_with_claims_and_leases(
+    remember: bool,
+) -> None:
+    """Their records: who wrote the last state is refused once, as one that somebody has changed or
+    of which nothing is known; then all see the same again."""
+    store = MemoryStore()
+    records, others = (StoreRecords(store, remember=remember) for _ in range(2))
+    last, backup = records.put("leases/a", b"0", expected=None), dict(store.objects)
+    for number in range(1, 8):
+        last = records.put("leases/a", b"%d" % number, expected=last.version)
+        if number == 3:
+            backup = dict(store.objects)
+    assert others.get("leases/a") == last
+    store.objects.clear()
+    store.objects.update(backup)
+    with pytest.raises((Conflict, Unavailable)):
+        records.put("leases/a", b"new", expected=last.version)
+    for number in range(3):
+        found = records.get("leases/a")
+        assert found is not None
+        assert others.get("leases/a") == found
+        assert found.value in (b"3", b"new", b"again")
+        records.put("leases/a", b"again", expected=found.version)
+        with pytest.raises(Conflict):
+            others.put("leases/a", b"late %d" % number, expected=found.version)
 
 
 def test_bucket_rolled_back_or_restored_from_a_backup_before_there_was_the_disk(site: Site) -> None:
