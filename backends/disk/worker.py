@@ -9,7 +9,7 @@ from backends.errors import KedgeError, Unavailable
 SEAL_BYTES = 8 << 20
 _TEND_SECONDS = 5.0
 _SETTLE_SECONDS = 0.2
-"""After a start nothing is shipped for so long: first all who wait are served."""
+"""After a start nothing else is done for so long: first all who wait are served."""
 
 
 class Worker:
@@ -43,7 +43,8 @@ class Worker:
         self._thread.join()
 
     def _run(self) -> None:
-        tended, copying = self._clock() - _TEND_SECONDS, False  # an heir has much to sum up
+        settled = self._clock() + _SETTLE_SECONDS
+        tended, copying = settled - _TEND_SECONDS, False  # an heir has much to sum up
         while not self._ending.is_set():
             try:
                 if self._due():

@@ -4,9 +4,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from backends.disk import worker as worker_module
 from backends.disk.collecting import HURRIED
 from backends.disk.engine import CHECKPOINT_EVERY, Disk
 from backends.disk.head import Heads
@@ -118,8 +120,9 @@ def test_who_inherits_many_records_makes_a_checkpoint_at_once() -> None:
     heir = opened(elsewhere(where))
     assert heir.parts.journal.tail.seq > 2 * CHECKPOINT_EVERY
     worker = Worker(heir, rpo=3600.0, clock=lambda: 0.0, complain=lambda what, error: None)
-    worker.start()
-    try:
-        until(lambda: where.heads.read(UUID).checkpoint_seq > 2 * CHECKPOINT_EVERY)
-    finally:
-        worker.stop()
+    with patch.object(worker_module, "_SETTLE_SECONDS", 0.0):
+        worker.start()
+        try:
+            until(lambda: where.heads.read(UUID).checkpoint_seq > 2 * CHECKPOINT_EVERY)
+        finally:
+            worker.stop()
