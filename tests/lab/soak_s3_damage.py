@@ -246,6 +246,7 @@ def test_takeover_during_collection(
 
     ledger = written_until_struck(one, kind, kill)
     place = two.attach(volume, 2)
+    assert "taken over from node one" in two.lag()["taken_over"]
     with kind(place) as db:
         found = db.found()
         promised = ledger.before(died[0] - 0.05 - LATE)

@@ -40,6 +40,8 @@ def test_status_says_what_is_not_in_the_bucket_yet() -> None:
     assert facts["requests_per_minute"] == "71"
     assert "damaged" not in facts
     assert "trouble" not in facts
+    assert "taken_over" not in shown({**LAG, "taken_over": ""})
+    assert shown({**LAG, "taken_over": "from node one"})["taken_over"] == "from node one"
     assert shown({**LAG, "bytes": 0, "seconds": 0.0})["unsent"] == "0"
     assert shown({**LAG, "damaged": ["a", "b"], "trouble": "t"})["damaged"] == "a; b"
 
