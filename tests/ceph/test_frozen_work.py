@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -106,11 +107,14 @@ def test_before_the_image_knows_of_it(
 
 @pytest.fixture
 def halfway(rolling: Frozen) -> Frozen:
-    """Frozen when the image is being taken back."""
+    """Frozen when the image is being taken back. A hook is never taken away again, and what it
+    knows would be kept: connections to the cluster, here."""
+    known = weakref.ref(rolling)
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
-        if event == "kedge.ceph" and str(arguments[0]).startswith("roll back image"):
-            rolling.reached()
+        rolls_back = event == "kedge.ceph" and str(arguments[0]).startswith("roll back image")
+        if rolls_back and (frozen := known()) is not None:
+            frozen.reached()
 
     sys.addaudithook(hook)
     rolling.freeze()
