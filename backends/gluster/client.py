@@ -133,9 +133,10 @@ class Client:
 
     def _prove(self) -> None:
         """A client that is refused mounts, and unmounts itself a moment later; the first answer
-        of the pool comes after that decision."""
+        of the pool comes after that decision. It may be the first to wait for a silent brick."""
+        limit = self.seconds + _UNHEARD
         try:
-            bounded(str(self.export), self.seconds, lambda: os.stat(self.point).st_ino)
+            bounded(str(self.export), limit, lambda: os.stat(self.point).st_ino)
         except OSError as error:
             raise self._refused() from error
         if not self.usable():
