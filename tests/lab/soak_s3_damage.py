@@ -244,7 +244,7 @@ def test_takeover_during_collection(
         died[0] = time.monotonic()
         db.strike()
 
-    ledger = written_until_struck(one, kind, kill)
+    ledger, struck = written_until_struck(one, kind, kill)
     place = two.attach(volume, 2)
     assert "taken over from node one" in two.lag()["taken_over"]
     with kind(place) as db:
@@ -262,6 +262,7 @@ def test_takeover_during_collection(
         assert db.found() >= news.acknowledged
         db.stop()
     one.lose(disk=False)
+    struck.__exit__()
     two.detach()
     (whole,) = two.backend.fsck(volume, lambda done, total: None, attached=False)
     assert whole.level is Level.OK
@@ -271,14 +272,14 @@ def test_takeover_during_collection(
 
 def written_until_struck(
     node: Node, kind: type[Database], kill: Callable[[Ledger, Database], None]
-) -> Ledger:
+) -> tuple[Ledger, Database]:
     """As `written`, of a database whose processes cannot end before their disk answers."""
     db = kind(node.place)
     db.start()
     with db.writing() as ledger:
         goes_on(ledger)
         kill(ledger, db)
-    return ledger
+    return ledger, db
 
 
 def deleting(server: ObjectStore, volume: Volume[Any]) -> None:
