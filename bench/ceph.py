@@ -49,6 +49,8 @@ PAIRS = {
 CACHED = ("ceph-fuse by hand, cache", "rbd-fuse by hand, cache")
 SHORT = 64
 """MiB, of what a job writes from one end to the other: more takes too long without a cache."""
+_LEAVING = 180
+"""Seconds that a client with a cache may need for what it has not yet written."""
 Found = dict[str, dict[str, list[float]]]
 
 
@@ -128,7 +130,7 @@ def _subvolume_by_hand(lab: Lab, name: str, *, cached: bool = False) -> Iterator
         yield point / "data"
     finally:
         _run("umount", str(point))
-        servers.ended("ceph-fuse", point, 30)
+        servers.ended("ceph-fuse", point, _LEAVING)
 
 
 @contextmanager
@@ -149,8 +151,8 @@ def _image_by_hand(lab: Lab, name: str, *, cached: bool = False) -> Iterator[Pat
     finally:
         _run("umount", str(point))
         _run("losetup", "-d", device)
-        wait_until(lambda: mounts.unmounted(images), 30)  # the device lets go a moment later
-        servers.ended("rbd-fuse", images, 30)
+        wait_until(lambda: mounts.unmounted(images), _LEAVING)  # the device lets go a moment later
+        servers.ended("rbd-fuse", images, _LEAVING)
 
 
 def _run(*argv: str, **environment: str) -> str:
