@@ -242,11 +242,11 @@ class LocalLog:
             raise
         self._spare.append(name)
 
-    def recover(self, upto: int = 0, *, for_good: bool = True) -> list[Entry]:
+    def recover(self, upto: int = 0, *, for_good: bool = True, boot: str = "") -> list[Entry]:
         """Find the entries again, after a crash; those up to `upto` are in the store and may be
         missing: their segment may have been on its way to be used again. Damaged when what had
         been synced is broken. `for_good`: what lies behind the last one never happened, and is
-        made unreadable."""
+        made unreadable. `boot`: that of now."""
         found: list[Entry] = []
         cut_off: list[str] = []
         for name in filter(_SPARE.fullmatch, self._files.names()):
@@ -274,8 +274,8 @@ class LocalLog:
         for name in cut_off:
             self._files.remove(name)
         self.seq = self.synced = last
-        self._close_last(for_good)
         failed = for_good and _FAILED in self._files.names()
+        self._end_last(for_good, closed=failed or not for_good or boot != self.binding.boot)
         if failed:
             self._write_again()
         self._files.sync([_name(one.number) for one in self._segments], directory=True)
@@ -339,17 +339,21 @@ class LocalLog:
         upto, identity = _MARK.unpack(mark)
         return upto if identity == self.binding.identity else 0
 
-    def _close_last(self, for_good: bool) -> None:
-        """Go on in a new segment: behind the end of this one may lie whole entries of a future
-        that did not happen, and the next ones could lead right up to them. So could a torn one
-        between them, once its number is in the store: then nobody looks at its data any more."""
+    def _end_last(self, for_good: bool, *, closed: bool) -> None:
+        """Make a torn entry behind the end of the last segment unreadable: the next one could lead
+        right up to it, and once its number is in the store nobody looks at its data any more.
+        `closed`: go on in a new segment, because after a power cut whole entries of a future that
+        did not happen may lie behind the end, too. After the death of a process alone nothing lies
+        there but the entry that it was writing; a server that dies again and again would fill the
+        log with segments that hold next to nothing."""
         if not self._segments:
             return
         last = self._segments[-1]
         room = min(self.binding.segment - last.end, logformat.overhead(0))
         if for_good and room > 0:
             self._files.write(last.name, last.end, [bytes(room)])
-        last.end = self.binding.segment
+        if closed:
+            last.end = self.binding.segment
 
     def _heads(self) -> list[tuple[int, SegmentHead]]:
         heads = []

@@ -194,7 +194,7 @@ def _recover(
         log.close()
         files = place.orphan(binding) if kept else place.files
         return _Recovered(new_log(files, fresh, terms.segments), [])
-    entries = log.recover(upto)
+    entries = log.recover(upto, boot=place.boot)
     if log.seq < upto:
         log.close()
         return _Recovered(new_log(place.files, fresh, terms.segments, seq=upto), [])
@@ -210,9 +210,7 @@ def _assembled(
 ) -> Parts:
     found.log.reserve()
     overlay, cache = Overlay(seal_blocks=terms.batch), place.cache()
-    for entry in found.entries:
-        if entry.seq > found.upto:
-            overlay.take(entry, place.clock())
+    overlay.inherit((one for one in found.entries if one.seq > found.upto), place.clock())
     collector = Collector(
         *(journal, place.heads, place.store),
         clock=place.clock,

@@ -1,5 +1,6 @@
 """What was written here and is not in the store yet: the newest state of each changed block."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count as counted
 from itertools import repeat
@@ -10,6 +11,8 @@ from backends.disk.logformat import Entry, Kind
 
 SEAL_BLOCKS = 8192
 """32 MiB: what a record says at most, give or take one write."""
+FIRST_BLOCKS = 256
+"""1 MiB: what the first record of a server says at most that found a log."""
 
 
 class Dirty(NamedTuple):
@@ -87,6 +90,17 @@ class Overlay:
         blocks.update(zip(counted(start), places, strict=False))
         if len(blocks) >= self._seal_blocks:
             self._sealed = len(self._batches)
+
+    def inherit(self, entries: Iterable[Entry], now: float = 0.0) -> None:
+        """Take in what a predecessor left, in batches that begin small and double: however soon
+        this server dies, too, one of them has reached the store by then."""
+        limit, self._seal_blocks = self._seal_blocks, min(FIRST_BLOCKS, self._seal_blocks)
+        for entry in entries:
+            sealed = self._sealed
+            self.take(entry, now)
+            if self._sealed > sealed:
+                self._seal_blocks = min(2 * self._seal_blocks, limit)
+        self._seal_blocks = limit
 
     def find(self, block: int) -> Dirty | bool:
         """The block's place in the log; True when it is a hole; False when the store has it."""

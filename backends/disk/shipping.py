@@ -41,16 +41,26 @@ class Shipper:
         """Bytes of blocks shipped, for people."""
 
     def ship(self, changes: Changes) -> None:
-        """Make `changes` part of the history. Returns when that is certain; Fenced, Damaged."""
+        """Make `changes` part of the history. Returns when that is certain; Fenced, Damaged. A late
+        record of a predecessor in this session may hold all of them, and newer ones behind them:
+        then they are in the history, and a second time would bring old bytes back."""
+        if self._sent(changes.upto):
+            return
         packing = plan(changes)
         content = self._content(packing)
         while not self._journal.append(Kind.DATA, content, changes.upto):
-            pass
+            if self._sent(changes.upto):
+                return
         self.bytes += 4096 * len(changes.blocks)
         with self._journal.lock:
             found = self._journal.map
             key = found.objects[found.next_object - 1].key
         self._keep(key, content.inline)
+
+    def _sent(self, upto: int) -> bool:
+        last, owner = self._journal.tail.last, self._journal.owner
+        mine = last is not None and (last.epoch, last.session) == (owner.epoch, owner.session)
+        return last is not None and mine and last.upto >= upto
 
     def _content(self, packing: Plan) -> Content:
         def read(blocks: Sequence[int]) -> Iterator[bytes]:

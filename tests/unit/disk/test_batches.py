@@ -70,3 +70,21 @@ def test_what_is_being_shipped_takes_nothing_in_any_more() -> None:
     assert over.changes() == changes, "what was not shipped is shipped again, as it was"
     over.shipped(changes)
     assert over.changes().upto == 2
+
+
+def test_what_a_predecessor_left_is_sent_in_batches_that_begin_small_and_double() -> None:
+    over = Overlay(seal_blocks=2000)
+    over.inherit(write(seq, 100 * seq, 100) for seq in range(1, 61))
+    over.take(write(61, 9999))
+    sizes = []
+    while over:
+        changes = over.changes()
+        sizes.append(len(changes.blocks))
+        over.shipped(changes)
+    assert sizes == [300, 600, 1100, 2000, 2000, 1]
+
+
+def test_small_batches_stay_small() -> None:
+    over = Overlay(seal_blocks=2)
+    over.inherit(write(seq, seq) for seq in range(1, 6))
+    assert len(over.changes().blocks) == 2

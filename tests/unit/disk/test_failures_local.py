@@ -51,6 +51,25 @@ def test_data_path_process_killed(site: Site) -> None:
     assert again.parts.lost_after == 0
 
 
+def test_a_late_record_of_the_dead_process_is_not_followed_by_older_bytes(site: Site) -> None:
+    """Its request was on its way when the process died, and its successor sends the same in smaller
+    pieces: a piece that the late record holds, with newer bytes behind it, is in the bucket."""
+    one = site.node("one")
+    disk = site.open(one, 1)
+    for stamp in (1, 2, 3):
+        site.write(disk, 0, stamp)
+    assert disk.ship()
+    record = site.keys("log")[-1]
+    late = site.bucket.objects.pop(record)
+    again = site.open(one, 1, batch=1)
+    site.write(again, 4096 // 4096, 4)
+    site.bucket.objects[record] = late
+    while again.ship():
+        assert site.dumped()[:4096] == content(3)
+    assert site.dumped() == site.image
+    assert len(site.keys("log")) == 3  # the fence, the late one, and what was written since
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_node_power_loss_comes_back_first(site: Site, seed: int) -> None:
     """Nothing flushed is lost, though none of it had reached the bucket, and what else is there is

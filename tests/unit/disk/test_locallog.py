@@ -62,6 +62,69 @@ def test_entries_go_on_behind_what_was_found(files: Files) -> None:
     assert [entry.seq for entry in reopened(files)[1]] == [1, 2]
 
 
+def segments(files: Files) -> list[str]:
+    return [name for name in files.names() if name.startswith("segment")]
+
+
+def restarted(files: Files, boot: str = "boot") -> tuple[LocalLog, list[Entry]]:
+    binding = binding_of(files, "uuid")
+    assert binding is not None
+    log = LocalLog(files, binding, 8)
+    return log, log.recover(boot=boot)
+
+
+def test_processes_that_die_one_after_the_other_share_a_segment(files: Files) -> None:
+    """Or a server that dies each second would have filled its log after eight."""
+    write(new_log(files, BINDING, 8), 1)
+    for number in range(2, 12):
+        log, entries = restarted(files)
+        assert [entry.seq for entry in entries] == list(range(1, number))
+        assert log.room(4096)
+        write(log, number)
+    assert len(segments(files)) == 1
+    log, entries = restarted(files)
+    assert all(log.read(e.position, 4096) == block(e.offset // 4096) for e in entries)
+
+
+def test_after_a_power_cut_a_log_goes_on_in_a_new_segment(files: Files) -> None:
+    """Behind the end may lie whole entries that were written later than one that is lost."""
+    write(new_log(files, BINDING, 8), 1)
+    write(restarted(files, "another")[0], 2)
+    assert len(segments(files)) == 2
+    assert [entry.seq for entry in restarted(files)[1]] == [1, 2]
+
+
+def test_after_a_failed_sync_a_log_goes_on_in_a_new_segment() -> None:
+    files = MemoryFiles()
+    log = new_log(files, BINDING, 8)
+    write(log, 1)
+    files.fail_sync = True
+    with pytest.raises(HostError):
+        flush(log)
+    files.fail_sync = False
+    write(restarted(files)[0], 2)
+    assert len(segments(files)) == 2
+
+
+@pytest.mark.parametrize("kept", [1, 40, 56, 57, 64, 2000, 4151])
+def test_the_entry_a_killed_process_was_writing_leaves_nothing_behind(
+    files: Files, kept: int
+) -> None:
+    """However much of it was written: its number is given to the next one, here a shorter one,
+    which leaves the rest of the torn one's bytes behind its own end."""
+    log = new_log(files, BINDING, 8)
+    start = write(log, 1).end % BINDING.segment
+    write(log, 2, 3)
+    files.write(segments(files)[0], start + kept, [b"o" * 4 * 4096])
+    log, entries = restarted(files)
+    assert [entry.seq for entry in entries] == [1]
+    log.append(Kind.DISCARD, 8192, 4096, 5, 7)
+    for upto in (0, 2, 3):
+        again = LocalLog(files, BINDING, 8)
+        found = again.recover(upto, boot="boot")
+        assert [(entry.seq, entry.kind) for entry in found] == [(1, Kind.WRITE), (2, Kind.DISCARD)]
+
+
 def test_released_segments_are_used_again(files: Files) -> None:
     log = new_log(files, BINDING, 4)
     for number in range(1, 200):
