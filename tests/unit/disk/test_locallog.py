@@ -38,6 +38,16 @@ def reopened(files: Files, upto: int = 0) -> tuple[LocalLog, list[Entry]]:
     return log, log.recover(upto)
 
 
+def with_a_failed_sync(files: MemoryFiles) -> LocalLog:
+    log = new_log(files, BINDING, 8)
+    write(log, 1)
+    files.fail_sync = True
+    with pytest.raises(HostError):
+        flush(log)
+    files.fail_sync = False
+    return log
+
+
 @pytest.fixture(params=["memory", "directory"])
 def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
     return MemoryFiles() if request.param == "memory" else LogFiles(tmp_path / "log")
@@ -96,12 +106,7 @@ def test_after_a_power_cut_a_log_goes_on_in_a_new_segment(files: Files) -> None:
 
 def test_after_a_failed_sync_a_log_goes_on_in_a_new_segment() -> None:
     files = MemoryFiles()
-    log = new_log(files, BINDING, 8)
-    write(log, 1)
-    files.fail_sync = True
-    with pytest.raises(HostError):
-        flush(log)
-    files.fail_sync = False
+    with_a_failed_sync(files)
     write(restarted(files)[0], 2)
     assert len(segments(files)) == 2
 
@@ -303,12 +308,7 @@ def test_a_torn_end_is_none(files: Files) -> None:
 
 def test_after_a_failed_sync_nothing_is_acknowledged() -> None:
     files = MemoryFiles()
-    log = new_log(files, BINDING, 8)
-    write(log, 1)
-    files.fail_sync = True
-    with pytest.raises(HostError):
-        flush(log)
-    files.fail_sync = False
+    log = with_a_failed_sync(files)
     with pytest.raises(HostError, match="nothing is acknowledged"):
         flush(log)
     with pytest.raises(HostError, match="nothing is acknowledged"):
