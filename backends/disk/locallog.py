@@ -46,6 +46,7 @@ class Files(Protocol):
     def rename(self, old: str, new: str) -> None: ...
     def remove(self, name: str) -> None: ...
     def write(self, name: str, offset: int, parts: Sequence[bytes | memoryview]) -> None: ...
+    def zero(self, name: str, offset: int, length: int) -> None: ...
     def pread(self, name: str, offset: int, length: int) -> bytes: ...
     def sync(self, names: Sequence[str], *, directory: bool = False) -> None: ...
     def put(self, name: str, content: bytes) -> None: ...
@@ -274,7 +275,7 @@ class LocalLog:
         for name in cut_off:
             self._files.remove(name)
         self.seq = self.synced = last
-        failed = for_good and _FAILED in self._files.names()
+        failed = for_good and has_failed(self._files)
         self._end_last(for_good, closed=failed or not for_good or boot != self.binding.boot)
         if failed:
             self._write_again()
@@ -340,18 +341,17 @@ class LocalLog:
         return upto if identity == self.binding.identity else 0
 
     def _end_last(self, for_good: bool, *, closed: bool) -> None:
-        """Make a torn entry behind the end of the last segment unreadable: the next one could lead
-        right up to it, and once its number is in the store nobody looks at its data any more.
-        `closed`: go on in a new segment, because after a power cut whole entries of a future that
-        did not happen may lie behind the end, too. After the death of a process alone nothing lies
-        there but the entry that it was writing; a server that dies again and again would fill the
-        log with segments that hold next to nothing."""
+        """Make all that lies behind the end of the last segment unreadable: whole entries of a
+        future that did not happen, after a power cut, to which the next ones could lead right up,
+        of whichever server; or the bytes of one that is torn, which may look like anything.
+        `closed`: go on in a new segment. After the death of a process alone the log goes on in the
+        same one: a server that dies again and again would fill it with segments that hold next to
+        nothing."""
         if not self._segments:
             return
         last = self._segments[-1]
-        room = min(self.binding.segment - last.end, logformat.overhead(0))
-        if for_good and room > 0:
-            self._files.write(last.name, last.end, [bytes(room)])
+        if for_good and last.end < self.binding.segment:
+            self._files.zero(last.name, last.end, self.binding.segment - last.end)
         if closed:
             last.end = self.binding.segment
 
@@ -390,6 +390,12 @@ def binding_of(files: Files, uuid: str) -> Binding | None:
     if binding.uuid != uuid:
         raise Damaged(f"the local log kept for disk {uuid} is that of {binding.uuid}")
     return binding
+
+
+def has_failed(files: Files) -> bool:
+    """Whether a write or sync of the log that is there has failed, and nobody has opened it since:
+    what its server had sent to the store may be missing here, in this same boot."""
+    return _FAILED in files.names()
 
 
 def _name(number: int) -> str:

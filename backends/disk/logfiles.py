@@ -1,5 +1,6 @@
 """The few file system calls that a local log is made of, so that a test can stand in for them."""
 
+import ctypes
 import errno
 import os
 from collections.abc import Sequence
@@ -8,6 +9,10 @@ from pathlib import Path
 
 from backends.disk.locallog import Full
 from backends.errors import HostError
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_ZERO_RANGE = 0x10
+_PIECE = 1 << 20
 
 
 class LogFiles:
@@ -70,6 +75,19 @@ class LogFiles:
                 raise HostError(f"{self._directory / name}: a write was cut short")
         except OSError as error:
             raise self._failed(error) from error
+
+    def zero(self, name: str, offset: int, length: int) -> None:
+        """Make bytes of a file zeros, for good once they are synced. Where the file system can, it
+        only notes that; the space stays the file's."""
+        try:
+            handle = self._handle(name)
+        except OSError as error:
+            raise self._failed(error) from error
+        place, size = ctypes.c_int64(offset), ctypes.c_int64(length)
+        if _libc.fallocate(handle, _ZERO_RANGE, place, size) == 0:
+            return
+        for at in range(offset, offset + length, _PIECE):
+            self.write(name, at, [bytes(min(_PIECE, offset + length - at))])
 
     def pread(self, name: str, offset: int, length: int) -> bytes:
         """Up to `length` bytes."""

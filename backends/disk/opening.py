@@ -21,7 +21,7 @@ from backends.disk.engine import Disk, Durability, Parts
 from backends.disk.head import CLAIM_SHIFT, Head, Heads, State, put_back
 from backends.disk.history import Owner, Tail
 from backends.disk.journal import Journal
-from backends.disk.locallog import Binding, Files, LocalLog, binding_of, new_log
+from backends.disk.locallog import Binding, Files, LocalLog, binding_of, has_failed, new_log
 from backends.disk.logformat import Entry
 from backends.disk.overlay import SEAL_BLOCKS, Overlay
 from backends.disk.reader import Reader
@@ -117,12 +117,14 @@ def _take(
     place: Place, uuid: str, claim: int, binding: Binding | None, known: Head | None
 ) -> tuple[Head, Owner]:
     """A new session, unless this is the successor of a process that held the disk until now: then
-    the head says already what it has to, or is found to have changed before anything is served."""
+    the head says already what it has to, or is found to have changed before anything is served.
+    Also a new one when the local log has failed: a late record of the old session could tell of
+    entries that are lost here, and whose numbers others will have."""
     session = place.new_id()
     if binding:
         head = known or place.heads.read(uuid)
         _check_not_older(head, binding)
-    if binding and binding.boot == place.boot:
+    if binding and binding.boot == place.boot and not has_failed(place.files):
         held = head.session == binding.session and head.state is State.ATTACHED
         if held and head.epoch >> CLAIM_SHIFT == claim:
             return head, Owner(head.epoch, bytes.fromhex(head.session), place.node)

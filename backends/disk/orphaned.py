@@ -60,6 +60,10 @@ class Unchanged:
         """Refused."""
         raise HostError(f"{name} is kept as it is")
 
+    def zero(self, name: str, offset: int, length: int) -> None:
+        """Refused."""
+        raise HostError(f"{name} is kept as it is")
+
     def put(self, name: str, content: bytes) -> None:
         """Refused."""
         raise HostError(f"{name} is kept as it is")

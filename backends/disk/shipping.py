@@ -33,6 +33,8 @@ class Shipper:
     ) -> None:
         self._journal = journal
         self._log = log
+        self._found = log.seq
+        """The last entry that a predecessor can have sent."""
         self._cache = cache
         self._pool = pool
         self._run = int.from_bytes(new_id()[:6], "big") << 16
@@ -59,8 +61,9 @@ class Shipper:
 
     def _sent(self, upto: int) -> bool:
         last, owner = self._journal.tail.last, self._journal.owner
-        mine = last is not None and (last.epoch, last.session) == (owner.epoch, owner.session)
-        return last is not None and mine and last.upto >= upto
+        if last is None or (last.epoch, last.session) != (owner.epoch, owner.session):
+            return False
+        return upto <= last.upto <= self._found
 
     def _content(self, packing: Plan) -> Content:
         def read(blocks: Sequence[int]) -> Iterator[bytes]:

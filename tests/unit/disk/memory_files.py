@@ -50,6 +50,9 @@ class MemoryFiles:
         file.present[offset : offset + len(body)] = body
         file.pending.append((offset, body))
 
+    def zero(self, name: str, offset: int, length: int) -> None:
+        self.write(name, offset, [bytes(length)])
+
     def pread(self, name: str, offset: int, length: int) -> bytes:
         return bytes(self._file(name).present[offset : offset + length])
 
