@@ -250,10 +250,13 @@ class LocalLog:
         made unreadable. `boot`: that of now."""
         found: list[Entry] = []
         cut_off: list[str] = []
+        failed = for_good and has_failed(self._files)
+        alone = for_good and not failed and boot == self.binding.boot
+        # Whether nothing but a process has died.
         for name in filter(_SPARE.fullmatch, self._files.names()):
             self._files.remove(name)  # perhaps without all its space
         expected = witnessed = 0
-        for number, head in self._unshipped(upto):
+        for number, head in self._unshipped(upto, alone):
             if head.first != expected or cut_off:
                 if cut_off or head.first > upto + 1:
                     witnessed = max(witnessed, head.synced)
@@ -275,8 +278,7 @@ class LocalLog:
         for name in cut_off:
             self._files.remove(name)
         self.seq = self.synced = last
-        failed = for_good and has_failed(self._files)
-        self._end_last(for_good, closed=failed or not for_good or boot != self.binding.boot)
+        self._end_last(for_good, closed=not alone)
         if failed:
             self._write_again()
         self._files.sync([_name(one.number) for one in self._segments], directory=True)
@@ -296,16 +298,20 @@ class LocalLog:
         name = _name(number)
         return Pages(lambda at, size: self._files.pread(name, at, size), self.binding.segment)
 
-    def _unshipped(self, upto: int) -> list[tuple[int, SegmentHead]]:
+    def _unshipped(self, upto: int, alone: bool) -> list[tuple[int, SegmentHead]]:
         """The segments that hold more than what is in the store, and the last two, for requests
         that come a second time. The others are to be used again: to read them would take longer
-        than all the rest."""
+        than all the rest. After a power cut they are not: one of them may have been used again
+        already, for entries that never happened, and have got its old name back."""
         heads = self._heads()
         while len(heads) > 2:
             (number, _), (following, head) = heads[:2]
             if following != number + 1 or head.first > upto + 1:
                 break
-            self._spare.append(_name(number))
+            if alone:
+                self._spare.append(_name(number))
+            else:
+                self._files.remove(_name(number))
             heads.pop(0)
         return heads
 

@@ -179,3 +179,9 @@ def test_every_life_finds_a_beginning_of_what_was_written(part: int) -> None:
             through(seed)
         except Exception as error:
             raise AssertionError(f"seed {seed}") from error
+
+
+@pytest.mark.parametrize("seed", [1234, 3674, 5276])
+def test_a_file_that_got_its_old_name_back_is_not_used_again(seed: int) -> None:
+    """A power cut took back that it had been used again, but not what was written into it then."""
+    through(seed)
