@@ -82,10 +82,14 @@ def _body(*, needs_id: bool = False) -> Request:
 
 
 def _read() -> bytes:
+    """The body, if it is as long as announced: the rest of one that broke off may be JSON, too."""
     try:
-        return request.stream.read(MAX_BODY + 1)
+        body = request.stream.read(MAX_BODY + 1)
     except (OSError, HTTPException) as error:
         raise Invalid(f"the request broke off ({error})") from error
+    if len(body) < min(request.content_length or 0, MAX_BODY + 1):
+        raise Invalid(f"the request broke off after {len(body)} bytes of its body")
+    return body
 
 
 def _capabilities(volumes: Volumes) -> Reply:
