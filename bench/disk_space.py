@@ -19,11 +19,10 @@ from unittest.mock import patch
 from backends.disk import blockmap, checkpoint, compaction, packing, pins
 from backends.disk.engine import Disk
 from backends.disk.head import Heads
-from backends.disk.opening import Place, Terms, open_disk
+from backends.disk.opening import Terms, open_disk
 from backends.records.store import StoreRecords
 from backends.stores.memory import MemoryStore
-from tests.unit.disk.memory_files import MemoryFiles
-from tests.unit.disk.world import NoCache
+from tests.unit.disk.memory_place import memory_place
 
 BLOCKS = 4096
 ROUNDS = 8
@@ -73,21 +72,9 @@ def sequential(chance: random.Random) -> Iterator[int]:
 
 
 def opened(store: MemoryStore, excess: float) -> Disk:
-    heads = Heads(StoreRecords(store))
-    heads.create(UUID, BLOCKS * 4096)
+    Heads(StoreRecords(store)).create(UUID, BLOCKS * 4096)
     ids = itertools.count(1)
-    place = Place(
-        store=store,
-        heads=heads,
-        files=MemoryFiles(),
-        orphan=lambda binding: MemoryFiles(),
-        cache=NoCache,
-        node="node",
-        boot="boot",
-        new_id=lambda: next(ids).to_bytes(16, "big"),
-        clock=lambda: 0.0,
-        wait=lambda count: None,
-    )
+    place = memory_place(store, "node", lambda: next(ids).to_bytes(16, "big"))
     terms = Terms(segment=1 << 20, segments=8, grace=0.0, excess=excess)
     return open_disk(place, UUID, claim=1, terms=terms)
 

@@ -18,9 +18,9 @@ class Owner:
     session: bytes
     node: str
 
-    def wrote(self, commit: Commit) -> bool:
-        """Whether this owner made the record."""
-        return (commit.epoch, commit.session) == (self.epoch, self.session)
+    def wrote(self, last: "Held") -> bool:
+        """Whether this owner made the last record of a history."""
+        return (last.epoch, last.session) == (self.epoch, self.session)
 
 
 @dataclass(frozen=True)

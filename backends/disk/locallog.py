@@ -251,8 +251,8 @@ class LocalLog:
         found: list[Entry] = []
         cut_off: list[str] = []
         failed = for_good and has_failed(self._files)
-        alone = for_good and not failed and boot == self.binding.boot
         # Whether nothing but a process has died.
+        alone = for_good and not failed and boot == self.binding.boot
         for name in filter(_SPARE.fullmatch, self._files.names()):
             self._files.remove(name)  # perhaps without all its space
         expected = witnessed = 0

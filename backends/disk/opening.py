@@ -152,7 +152,7 @@ def _fence(journal: Journal, owner: Owner, binding: Binding | None) -> int | Non
         return reached[0] or 0
 
     last = journal.tail.last
-    if last and (last.epoch, last.session) == (owner.epoch, owner.session):
+    if last and owner.wrote(last):
         upto(journal.tail)
     else:
         journal.fence(upto)

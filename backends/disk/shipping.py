@@ -60,8 +60,8 @@ class Shipper:
         self._keep(key, content.inline)
 
     def _sent(self, upto: int) -> bool:
-        last, owner = self._journal.tail.last, self._journal.owner
-        if last is None or (last.epoch, last.session) != (owner.epoch, owner.session):
+        last = self._journal.tail.last
+        if last is None or not self._journal.owner.wrote(last):
             return False
         return upto <= last.upto <= self._found
 

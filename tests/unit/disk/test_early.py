@@ -13,12 +13,12 @@ from backends.disk import early
 from backends.disk.early import Early
 from backends.disk.engine import Disk
 from backends.disk.head import Heads
-from backends.disk.opening import Place, Terms, open_disk
+from backends.disk.opening import Terms, open_disk
 from backends.errors import Unavailable
 from backends.records.store import StoreRecords
 from backends.stores.memory import MemoryStore
-from tests.unit.disk.memory_files import MemoryFiles
-from tests.unit.disk.world import UUID, NoCache, small_sizes
+from tests.unit.disk.memory_place import memory_place
+from tests.unit.disk.world import UUID, small_sizes
 
 TERMS = Terms(segment=56 * 1024, segments=4)
 
@@ -93,21 +93,9 @@ class Regions(MemoryStore):
 def cold(store: Regions, pool: ThreadPoolExecutor | None) -> Disk:
     """As a node opens the disk that never had it."""
     ids = itertools.count(1)
-    heads = Heads(StoreRecords(store))
-    claim = heads.read(UUID).epoch + 1
+    claim = Heads(StoreRecords(store)).read(UUID).epoch + 1
     node = f"node-{claim}"
-    place = Place(
-        store=store,
-        heads=heads,
-        files=MemoryFiles(),
-        orphan=lambda binding: MemoryFiles(),
-        cache=NoCache,
-        node=node,
-        boot="boot",
-        new_id=lambda: f"{node}-{next(ids)}".encode().ljust(16)[:16],
-        clock=lambda: 0.0,
-        wait=lambda count: None,
-    )
+    place = memory_place(store, node, lambda: f"{node}-{next(ids)}".encode().ljust(16)[:16])
     return open_disk(replace(place, early=pool), UUID, claim=claim, terms=TERMS)
 
 

@@ -15,28 +15,18 @@ from backends.errors import Damaged
 from backends.records.store import StoreRecords
 from backends.stores.memory import MemoryStore
 from tests.unit.disk.memory_files import MemoryFiles
-from tests.unit.disk.world import UUID, NoCache, small_sizes
+from tests.unit.disk.memory_place import memory_place
+from tests.unit.disk.world import UUID, small_sizes
 
 SEGMENTS = 4
 
 
 def place() -> Place:
     """One node, whose machine stays up."""
-    store, files, ids = MemoryStore(), MemoryFiles(), itertools.count(1)
-    heads = Heads(StoreRecords(store))
-    heads.create(UUID, 40 * 4096)
-    return Place(
-        store=store,
-        heads=heads,
-        files=files,
-        orphan=lambda binding: files,
-        cache=NoCache,
-        node="node",
-        boot="boot",
-        new_id=lambda: next(ids).to_bytes(16, "big"),
-        clock=lambda: 0.0,
-        wait=lambda count: None,
-    )
+    store, ids = MemoryStore(), itertools.count(1)
+    made = memory_place(store, "node", lambda: next(ids).to_bytes(16, "big"))
+    made.heads.create(UUID, 40 * 4096)
+    return replace(made, orphan=lambda binding: made.files)
 
 
 def reopened(where: Place) -> Disk:
