@@ -2,7 +2,8 @@
 
 Storage can block for ever in the kernel, where no timeout reaches. So the work of a request runs
 in a thread of its own; when the time is over the caller gets an error and the work goes on. What
-it finds at its end is decided by `settle`: exactly one of worker and caller gives up.
+it finds at its end is decided by `settle`: exactly one of worker and caller gives up. (A call that
+needs no such agreement is a `Bounded`, `backends/host/bounded.py`.)
 """
 
 import threading

@@ -124,14 +124,12 @@ class Cluster:
         handle = self._to_mgr.handle()
         if not self._owed.acquire(timeout=seconds):
             raise silent
-        answers: list[tuple[int, bytes, str]] = []
 
-        def ask() -> None:
+        def ask() -> tuple[int, bytes, str]:
             try:
-                answers.append(handle.mgr_command(request, b""))
+                answer: tuple[int, bytes, str] = handle.mgr_command(request, b"")
+                return answer
             finally:
                 self._owed.release()
 
-        if not Bounded(ask).done(seconds):
-            raise silent
-        return answers[0]
+        return Bounded(ask).result(seconds, silent)

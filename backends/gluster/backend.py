@@ -19,10 +19,10 @@ from backends.base import (
 )
 from backends.errors import KedgeError
 from backends.gluster import databases, doctor, pool
-from backends.gluster.bounded import InTime, bounded
 from backends.gluster.client import TYPE, Export
 from backends.gluster.clients import Clients
 from backends.gluster.control import Control
+from backends.gluster.in_time import InTime, in_time
 from backends.gluster.options import GlusterOptions, GlusterSettings
 from backends.gluster.quota import Quota
 from backends.host import mountinfo
@@ -80,7 +80,7 @@ class GlusterBackend(TreeBackend[GlusterSettings, GlusterOptions]):
         if not self._is_plain(attachment):
             return super().usage(attachment)
         with explained(f"measure volume {attachment.name}"):
-            here, whole = bounded(
+            here, whole = in_time(
                 self._where,
                 self.settings.patience,
                 lambda: (os.statvfs(attachment.target), os.statvfs(self.control.root)),
@@ -112,7 +112,7 @@ class GlusterBackend(TreeBackend[GlusterSettings, GlusterOptions]):
         found += doctor.fence("fence of this node")
         try:
             self.check()
-            return [*found, *bounded(self._where, self.settings.patience, super().findings)]
+            return [*found, *in_time(self._where, self.settings.patience, super().findings)]
         except KedgeError as error:
             return [Finding(Level.ERROR, subject, str(error)), *found]
 

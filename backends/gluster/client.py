@@ -16,7 +16,7 @@ from pathlib import Path
 
 from backends.errors import HostError, KedgeError, Unavailable
 from backends.gluster import answering
-from backends.gluster.bounded import bounded
+from backends.gluster.in_time import in_time
 from backends.gluster.options import Servers
 from backends.host import files, fusectl, immutable, mountinfo, mounts, programs, targets
 from backends.host.pidfile import Daemon
@@ -136,7 +136,7 @@ class Client:
         of the pool comes after that decision. It may be the first to wait for a silent brick."""
         limit = self.seconds + _UNHEARD
         try:
-            bounded(str(self.export), limit, lambda: os.stat(self.point).st_ino)
+            in_time(str(self.export), limit, lambda: os.stat(self.point).st_ino)
         except OSError as error:
             raise self._refused() from error
         if not self.usable():

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from backends.errors import HostError, NotSupported
 from backends.gluster import pool
-from backends.gluster.bounded import bounded
 from backends.gluster.client import Client, Export
+from backends.gluster.in_time import in_time
 from backends.options import Size
 
 _IDENTITY = "--client-pid=-5"
@@ -46,7 +46,7 @@ class Quota:
         client.start()
         try:
             directory = client.point / self.home / uuid
-            bounded(str(self.export), self.seconds, lambda: _set(directory, size))
+            in_time(str(self.export), self.seconds, lambda: _set(directory, size))
         finally:
             client.stop()
 

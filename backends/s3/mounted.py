@@ -45,15 +45,13 @@ class DiskOwners:
     def unmount(self, attachment: Attachment) -> None:
         """Unmount what is this volume's, and nothing that stands at its place by now. It goes on,
         if that takes longer, because the disk takes no writes: Unavailable."""
-        call = Bounded(
-            lambda: detaching.unmount(attachment, lambda m: self._uuid(m) == attachment.uuid)
+        late = Unavailable(
+            f"volume {attachment.name} is not unmounted within {CLOSE_SECONDS:.0f} s, because its "
+            "disk takes no writes: its log is full and the bucket is away; it is still being tried"
         )
-        if not call.done(CLOSE_SECONDS):
-            raise Unavailable(
-                f"volume {attachment.name} is not unmounted within {CLOSE_SECONDS:.0f} s, because "
-                "its disk takes no writes: its log is full and the bucket is away; it is still "
-                "being tried"
-            )
+        Bounded(
+            lambda: detaching.unmount(attachment, lambda m: self._uuid(m) == attachment.uuid)
+        ).result(CLOSE_SECONDS, late)
 
     def _owner(self, mount: Mount) -> Owner | None:
         uuid = self._uuid(mount)

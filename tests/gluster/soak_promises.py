@@ -15,7 +15,7 @@ import pytest
 from backends.base import Access, Spec, Volume
 from backends.errors import NotSupported, Unavailable
 from backends.gluster import GlusterBackend
-from backends.gluster.bounded import InTime
+from backends.gluster.in_time import InTime
 from backends.gluster.options import GlusterOptions
 from backends.options import Size
 from backends.tree.options import Layout

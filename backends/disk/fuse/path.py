@@ -228,7 +228,8 @@ class DataPath:
 
     def _unmount(self, seconds: float) -> None:
         try:
-            if not Bounded(lambda: mounts.unmount(self.point)).done(seconds):
-                raise Unavailable(f"{self.point} cannot be unmounted within {seconds:.0f} s")
+            Bounded(lambda: mounts.unmount(self.point)).result(
+                seconds, Unavailable(f"{self.point} cannot be unmounted within {seconds:.0f} s")
+            )
         except OSError as error:
             raise InUse(f"{self.point} is in use: {error.strerror}") from error

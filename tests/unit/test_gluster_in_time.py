@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from backends.errors import Unavailable
-from backends.gluster.bounded import InTime, bounded
 from backends.gluster.client import Client, Export
 from backends.gluster.control import Control
+from backends.gluster.in_time import InTime, in_time
 from backends.gluster.options import Servers
 
 SOON = 0.02
@@ -25,10 +25,10 @@ def answer() -> Iterator[threading.Event]:
 
 def test_a_question_that_takes_too_long_is_unavailable(answer: threading.Event) -> None:
     with pytest.raises(Unavailable, match="does not answer within 0"):
-        bounded("the pool", SOON, answer.wait)
+        in_time("the pool", SOON, answer.wait)
     with pytest.raises(ZeroDivisionError):
-        bounded("the pool", 5, lambda: 1 / 0)
-    assert bounded("the pool", 5, lambda: None) is None
+        in_time("the pool", 5, lambda: 1 / 0)
+    assert in_time("the pool", 5, lambda: None) is None
 
 
 def hang(guard: InTime, answer: threading.Event, times: int) -> None:
@@ -46,6 +46,27 @@ def test_who_leaves_many_without_an_answer_is_replaced_once(answer: threading.Ev
     assert not replaced
     hang(guard, answer, InTime.MOST)
     assert len(replaced) == 1
+
+
+def test_what_a_call_says_when_it_is_ended_is_no_answer(answer: threading.Event) -> None:
+    """Whoever is replaced ends its calls, with an error of the kernel's; the pool was silent."""
+    ended: list[threading.Thread] = []
+
+    def ask() -> None:
+        ended.append(threading.current_thread())
+        answer.wait()
+        raise OSError(103, "Software caused connection abort")
+
+    def replace() -> None:
+        answer.set()
+        for thread in ended:
+            thread.join()
+
+    guard = InTime("the pool", SOON, replace)
+    for _ in range(InTime.MOST):
+        with pytest.raises(Unavailable):
+            guard(ask)
+    assert answer.is_set()
 
 
 def test_calls_that_were_only_late_are_no_reason(answer: threading.Event) -> None:
