@@ -15,6 +15,7 @@ from backends.disk.collecting import Collector
 from backends.disk.commit import Kind as RecordKind
 from backends.disk.compaction import Compactor
 from backends.disk.device import BLOCK
+from backends.disk.exposure import Exposure
 from backends.disk.journal import Content, Journal
 from backends.disk.locallog import LocalLog
 from backends.disk.logformat import Entry, Kind
@@ -51,6 +52,7 @@ class Parts:
     collector: Collector
     compactor: Compactor
     sweeper: Sweeper
+    exposure: Exposure
     replayed: frozenset[int] = frozenset()
     """FUSE requests that the log has already, of a server that died."""
     lost_after: int = 0
@@ -155,8 +157,25 @@ class Disk:
         if self.durability is Durability.STORE:
             while self.shipped < target and self._dirty():
                 self.ship()
+        elif self._exposed():
+            self._ship_exposed()
         with self._lock:
             self._check()
+
+    def _exposed(self) -> bool:
+        """Whether something has been on this node alone for longer than a flush may confirm it."""
+        with self._lock:
+            return self.parts.exposure.too_long(self.parts.overlay.since, self.shipped)
+
+    def _ship_exposed(self) -> None:
+        """Until it is no more: a flush waits for the store then, as all do with `store`."""
+        with self.parts.exposure.wait():
+            while self._exposed():
+                with self._shipping:
+                    with self._lock:
+                        self._check()
+                    if self._exposed():  # whoever shipped while we waited may have done it
+                        self._ship_oldest()
 
     def close(self) -> None:
         """See BlockDevice. A disk that is fenced or broken only lets go."""

@@ -18,6 +18,7 @@ from backends.disk.coding import PLAIN, Coder
 from backends.disk.collecting import GRACE, Collector
 from backends.disk.compaction import EXCESS, MANY, Compactor
 from backends.disk.engine import Disk, Durability, Parts
+from backends.disk.exposure import Exposure
 from backends.disk.head import CLAIM_SHIFT, Head, Heads, State, put_back
 from backends.disk.history import Owner, Tail
 from backends.disk.journal import Journal
@@ -64,6 +65,8 @@ class Terms:
     """How a disk is opened."""
 
     durability: Durability = Durability.LOCAL
+    rpo_limit: float = 0.0
+    """Seconds for which a local flush confirms what is on this node alone; 0: without end."""
     segment: int = 32 << 20
     """Bytes of a file of the local log."""
     segments: int = 32
@@ -236,6 +239,7 @@ def _assembled(
         collector=collector,
         compactor=Compactor(journal, reader, shipper, excess=terms.excess, many=terms.many),
         sweeper=Sweeper(journal, place.store, age=terms.stray_age),
+        exposure=Exposure(terms.rpo_limit, clock=place.clock, found=overlay.seq if overlay else 0),
         replayed=frozenset(
             entry.unique for entry in found.entries if entry.connection == terms.connection
         ),

@@ -80,6 +80,7 @@ class Arguments:
     """Added by the server."""
     durability: str = "local"
     rpo: float = 1.0
+    rpo_limit: float = 0.0
     scrub: float = 60.0
     compress: str = "none"
     keys: str = ""
@@ -154,6 +155,7 @@ class RemoteDisk(Disk):
         return {
             "bytes": len(self.parts.overlay) * 4096,
             "seconds": round(time.monotonic() - since, 1) if since is not None else 0.0,
+            "flushes_wait": round(self.parts.exposure.held, 1),
             "commit": journal.tail.seq,
             "epoch": journal.owner.epoch,
             "objects": objects,
@@ -225,6 +227,7 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
 def _terms(arguments: Arguments) -> Terms:
     return Terms(
         durability=Durability(arguments.durability),
+        rpo_limit=arguments.rpo_limit,
         segment=_SEGMENT,
         segments=max(4, arguments.log_bytes // _SEGMENT),
         connection=arguments.connection & 0xFFFFFFFF,

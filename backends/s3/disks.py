@@ -255,6 +255,7 @@ class Disks:
                 keys=self.keys,
                 durability=options.durability.value,
                 rpo=options.rpo,
+                rpo_limit=options.rpo_limit,
                 log_bytes=int(options.log),
                 cache_bytes=int(options.cache),
             )

@@ -20,6 +20,11 @@ def shown(lag: Mapping[str, Any]) -> dict[str, str]:
         "stored": f"{Size(lag['stored'])} in {lag['objects']} objects",
         "requests_per_minute": str(lag["requests"]),
     }
+    if lag.get("flushes_wait"):
+        facts["flushes_wait"] = (
+            f"for the bucket since {lag['flushes_wait']:g} s: what is not in it is older than "
+            "rpo_limit"
+        )
     if lag["damaged"]:
         facts["damaged"] = "; ".join(lag["damaged"])
     if lag["trouble"]:
@@ -38,6 +43,15 @@ def judged(name: str, lag: Mapping[str, Any], rpo: float) -> list[Finding]:
                 *(Level.ERROR, subject, f"{key}; what it holds reads as an I/O error"),
                 f"kedge fsck {name} tells which bytes; restore the object from a copy or an older "
                 "version of the bucket, or the volume from a snapshot",
+            )
+        )
+    if lag.get("flushes_wait"):
+        found.append(
+            Finding(
+                *(Level.WARNING, subject),
+                f"fsync has waited {lag['flushes_wait']:g} s for the bucket: what is not in it is "
+                "older than the volume's rpo_limit",
+                "make the bucket reachable, or faster; nothing fails meanwhile",
             )
         )
     if lag["seconds"] > max(_LEAST_LATE, _LATE * rpo):

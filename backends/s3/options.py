@@ -71,6 +71,12 @@ class S3Options(SnapshotOptions):
         "seconds; store: the bucket, a lost node loses nothing",
     )
     rpo: float = option(1.0, help="seconds after which a write is sent to the bucket at the latest")
+    rpo_limit: float = option(
+        0.0,
+        help="with durability=local: once the oldest write that is not in the bucket is so many "
+        "seconds old, fsync waits for the bucket, so that a node that is cut off confirms no more "
+        "than that; 0: it goes on until `log` is full",
+    )
     compress: Compression = option(
         Compression.NONE, help="how what is in the bucket is made smaller; zstd is smallest"
     )
@@ -99,5 +105,12 @@ class S3Options(SnapshotOptions):
         yield from broken(self.size, Size(driver.minimum), driver.name)
         if not 0.05 <= self.rpo <= 3600:
             yield f"rpo={self.rpo:g} is not between 0.05 and 3600 seconds"
+        if self.rpo_limit and self.durability is Durability.STORE:
+            yield "rpo_limit is for durability=local: with store no fsync is confirmed before"
+        if self.rpo_limit and not self.rpo <= self.rpo_limit <= 86400:
+            yield (
+                f"rpo_limit={self.rpo_limit:g} is neither 0 nor between rpo={self.rpo:g} and 86400 "
+                "seconds"
+            )
         if self.log < _LEAST_LOG:
             yield f"log={self.log} is too small; use at least {Size(_LEAST_LOG)}"

@@ -46,6 +46,15 @@ def test_status_says_what_is_not_in_the_bucket_yet() -> None:
     assert shown({**LAG, "damaged": ["a", "b"], "trouble": "t"})["damaged"] == "a; b"
 
 
+def test_a_limit_that_is_reached_is_said() -> None:
+    waits = {**LAG, "seconds": 42.0, "flushes_wait": 12.3}
+    assert "flushes_wait" not in shown({**LAG, "flushes_wait": 0.0})
+    assert "for the bucket since 12.3 s" in shown(waits)["flushes_wait"]
+    (found, _) = judged("db", waits, 1.0)
+    assert found.level is Level.WARNING
+    assert "fsync has waited 12.3 s" in found.detail
+
+
 def test_doctor_says_what_waits_and_what_is_damaged() -> None:
     assert judged("db", LAG, 1.0) == []
     (late,) = judged("db", {**LAG, "seconds": 40.0, "trouble": "503 SlowDown"}, 1.0)
@@ -233,6 +242,7 @@ def test_every_option_is_checked() -> None:
         "fs": "btrfs",
         "durability": "cloud",
         "rpo": "soon",
+        "rpo_limit": "0.5",
         "compress": "gzip",
         "encrypt": "",
         "cache": "much",

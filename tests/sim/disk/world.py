@@ -252,6 +252,7 @@ class World(world.World):
         """From now on this is the history."""
         ops: list[Op] = [(block, 1, stamp) for block, stamp in enumerate(past)]
         self.opened = Session(Node("nobody"), None, ops, store=len(ops))  # type: ignore[arg-type]
+        self.opened.made = [self.now] * len(ops)
         self.truth, self.in_store = ops, len(ops)
         self.visitors = {"going back"}
         self.pasts[:] = self.returning

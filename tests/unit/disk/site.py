@@ -97,10 +97,20 @@ class Site:
         )
 
     def open(
-        self, node: Node, claim: int, durability: Durability = Durability.LOCAL, batch: int = 8192
+        self,
+        node: Node,
+        claim: int,
+        durability: Durability = Durability.LOCAL,
+        batch: int = 8192,
+        **more: float,
     ) -> Disk:
         terms = Terms(
-            durability=durability, segment=56 * 1024, segments=SEGMENTS, batch=batch, grace=0.0
+            durability=durability,
+            segment=56 * 1024,
+            segments=SEGMENTS,
+            batch=batch,
+            grace=0.0,
+            **more,  # type: ignore[arg-type]
         )
         known = Heads(StoreRecords(self.bucket)).read(UUID)
         return open_disk(self.place(node), UUID, claim=claim, terms=terms, known=known)

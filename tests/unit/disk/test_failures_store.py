@@ -142,6 +142,70 @@ def test_partition_container_still_writing(site: Site, durability: Durability) -
     assert content(7) in b"".join(files.read(name) for name in files.names())
 
 
+def test_partition_container_still_writing_within_its_rpo_limit(site: Site) -> None:
+    """With a limit a node that is cut off confirms so many seconds of writes and no more: flushes
+    wait then, without an error, while what is only written goes on. Back in time, all goes on;
+    back after a takeover, what waited is refused, and no more is lost than the limit."""
+    one = site.node("one")
+    disk = site.open(one, 1, batch=8, rpo_limit=30.0)
+    site.write(disk, 0, 1, 4)
+    disk.flush()
+    shipped(disk)
+    confirmed, waited, began = [0.0], list[float](), site.now
+
+    def others() -> None:
+        if disk.parts.log.room(9 * 4096):
+            site.write(disk, 4 + int(site.now - began) % 8, 10)
+        waited.append(disk.parts.exposure.held)
+
+    one.way.faults, site.back, site.meanwhile = AWAY, [(began + 100, one)], others
+    while not waited and site.now - began < 60:
+        site.write(disk, 20, 2 + int(site.now))
+        disk.flush()
+        confirmed.append(site.now - began)
+        site.now += 1
+    assert max(confirmed[:-1]) < 30.0 <= confirmed[-1], "it confirms until the limit, not longer"
+    assert confirmed[-1] >= 100.0, "it did not wait until the store was back"
+    assert max(waited) > 60.0, "nobody is told that flushes wait"
+    assert disk.parts.exposure.held == 0.0
+    site.meanwhile, site.back = (lambda: None), []
+    site.write(disk, 30, 99)
+    disk.flush()
+    one.way.faults, one.patience = AWAY, 3
+    before = site.now
+    site.now += 30.0
+    with pytest.raises(Unavailable):
+        disk.flush()
+    other = site.open(site.node("two"), 2)
+    one.way.faults = Faults()
+    with pytest.raises(Fenced):
+        disk.flush()
+    assert site.now - before < 60.0
+    site.written[30] = 0
+    assert read(other) == site.dumped() == site.image
+
+
+def test_partition_container_still_writing_and_what_was_found_is_too_old(site: Site) -> None:
+    """A server that inherits writes does not know how long they have been on this node alone, and
+    confirms nothing over them until they are in the bucket."""
+    one = site.node("one")
+    disk = site.open(one, 1, rpo_limit=30.0)
+    site.write(disk, 0, 1, 4)
+    disk.flush()
+    heir = site.open(one, 1, rpo_limit=30.0)
+    assert heir.parts.overlay
+    one.way.faults, one.patience = AWAY, 3
+    site.write(heir, 8, 2)
+    with pytest.raises(Unavailable):
+        heir.flush()
+    one.way.faults = Faults()
+    heir.flush()
+    assert site.dumped()[: 4 * 4096] == content(1) * 4
+    one.way.faults = AWAY
+    site.write(heir, 9, 3)
+    heir.flush()
+
+
 def test_etag_or_sse_change_bucket_migrated(site: Site) -> None:
     """Nothing hangs on what a store adds: copied object by object into another one, in another
     order, with other times and ETags, it is the same disk; no copy is taken for a stray."""

@@ -29,6 +29,7 @@ from tests.unit.disk import (
     test_reopening,
 )
 from tests.unit.disk.site import Site, read, shipped
+from tests.unit.disk.test_world import limits_do_not_count, what_was_found_is_young
 from tests.unit.disk.world import content, small_sizes
 
 
@@ -155,6 +156,15 @@ def a_full_disk_is_an_error() -> Any:
     return patch.object(locallog, "suppress", lambda *errors: nullcontext())
 
 
+def a_limit_is_an_error() -> Any:
+    """A flush over what is too old fails."""
+
+    def ship(self: Disk) -> None:
+        raise HostError("the limit is reached")
+
+    return patch.object(Disk, "_ship_exposed", ship)
+
+
 def a_full_log_makes_writers_wait(site: Site) -> None:
     disk = site.open(site.node("one"), 1)
     while disk.parts.log.room(4096):
@@ -216,6 +226,26 @@ PAIRS: list[tuple[Callable[[], Any], Seen]] = [
     (pages_are_believed, lambda s, p: local.test_local_disk_eio_on_log_is_not_forgotten(s, 0)),
     (the_fenced_go_on, lambda s, p: test_failures.test_old_node_returns_after_takeover(s)),
     (a_full_log_is_an_error, lambda s, p: a_full_log_makes_writers_wait(s)),
+    (
+        limits_do_not_count,
+        lambda s, p: (
+            test_failures_store.test_partition_container_still_writing_within_its_rpo_limit(s)
+        ),
+    ),
+    (
+        what_was_found_is_young,
+        lambda s, p: (
+            test_failures_store.test_partition_container_still_writing_and_what_was_found_is_too_old(
+                s
+            )
+        ),
+    ),
+    (
+        a_limit_is_an_error,
+        lambda s, p: (
+            test_failures_store.test_partition_container_still_writing_within_its_rpo_limit(s)
+        ),
+    ),
     (a_full_disk_is_an_error, lambda s, p: local.test_local_disk_full(s, p)),
 ]
 MUTANTS = [mutant for mutant, _ in PAIRS]

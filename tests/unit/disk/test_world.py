@@ -12,6 +12,7 @@ from backends.disk import journal
 from backends.disk.blockmap import BlockMap, StoredObject
 from backends.disk.collecting import Collector
 from backends.disk.commit import Commit, Kind
+from backends.disk.exposure import Exposure
 from backends.disk.history import Held, Tail
 from backends.disk.journal import Journal
 from backends.disk.locallog import LocalLog
@@ -152,7 +153,22 @@ def flushes_do_not_sync() -> Any:
     return patch.object(LocalLog, "sync", lambda self, work: None)
 
 
+def limits_do_not_count() -> Any:
+    """Flushes are confirmed however long what they cover has been on one node alone."""
+    return patch.object(Exposure, "too_long", lambda self, since, shipped: False)
+
+
+def what_was_found_is_young() -> Any:
+    """What a server finds in the log is taken for written just now."""
+    real = Exposure.too_long
+    return patch.object(
+        Exposure, "too_long", lambda self, since, shipped: real(self, since, 1 << 62)
+    )
+
+
 MUTANTS = [
+    limits_do_not_count,
+    what_was_found_is_young,
     no_fence,
     fences_are_collected,
     unknown_is_success,

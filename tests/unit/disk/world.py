@@ -146,6 +146,10 @@ class Session:
     """How many of them a local flush has promised."""
     store: int = 0
     """How many of them a store flush has promised."""
+    made: list[float] = field(default_factory=list)
+    """When each of them was written."""
+    confirmed: list[tuple[int, float]] = field(default_factory=list)
+    """How many of them a flush confirmed, and when."""
     dead: bool = False
     closing: bool = False
 
@@ -189,6 +193,8 @@ class World:
             node.name: FaultyStore(self.bucket, self.chance, faults, self.interrupt)
             for node in self.nodes
         }
+        self.limit = (0.0, 4.0, 0.0, 9.0, 0.0)[seed % 5]
+        """The disk's `rpo_limit`."""
         self.coder, wrapped = coder(seed)
         heads = Heads(StoreRecords(self.bucket))
         heads.create(UUID, BLOCKS * 4096, key_name="k" if wrapped else "", wrapped_key=wrapped)
@@ -286,6 +292,7 @@ class World:
         stamp = self.stamp
         session.disk.write(start * 4096, content(stamp) * count, unique=0)
         session.ops.append((start, count, stamp))
+        session.made.append(self.now)
 
     def discard(self, session: Session) -> None:
         start = self.chance.randrange(BLOCKS)
@@ -293,6 +300,7 @@ class World:
         if self.room(session, 0):
             session.disk.discard(start * 4096, count * 4096)
             session.ops.append((start, count, 0))
+            session.made.append(self.now)
 
     def room(self, session: Session, count: int) -> bool:
         """Ship when the log is full; on a real machine the writer would wait meanwhile."""
@@ -305,6 +313,7 @@ class World:
         promised = len(session.ops)
         session.disk.flush()
         session.local = max(session.local, promised)
+        session.confirmed.append((promised, self.now))
 
     def flush_store(self, session: Session) -> None:
         session.disk.durability = Durability.STORE
@@ -398,12 +407,25 @@ class World:
             raise error
         session = Session(node, disk, ops[:length], store=self.in_store)
         session.local = length
+        if owner:
+            self.within_limit(owner, length)
+            session.made = owner.made[:length]
+            session.confirmed = [one for one in owner.confirmed if one[0] <= length]
         self.opened, node.session = session, session
         self.visitors = {*self.opening, *self.attempts[began:]}
         self.truth = session.ops
         self.booted = boot
         if owner is None or owner.node is not node:
             self.in_store = length
+
+    def within_limit(self, owner: Session, length: int) -> None:
+        """Of what an owner confirmed and is lost, nothing was older than the limit then."""
+        for promised, when in owner.confirmed:
+            if self.limit and promised > length and when - owner.made[length] >= self.limit:
+                raise Broken(
+                    f"op {length} of {promised} is lost, was made at {owner.made[length]:g} and "
+                    f"confirmed at {when:g}, with a limit of {self.limit:g}"
+                )
 
     def promised(self, owner: Session | None, node: Node, boot: int) -> int:
         if owner is None or self.visitors != {node.name}:
@@ -439,6 +461,7 @@ class World:
 
     def terms(self) -> Terms:
         return Terms(
+            rpo_limit=self.limit,
             segment=56 * 1024,
             segments=8,
             batch=self.chance.choice((1, 3, 8192)),
