@@ -209,13 +209,17 @@ class Claims:
         with self._lock:
             return bool(self._granted)
 
-    def lost(self, claims: Iterable[Claim]) -> dict[str, Fenced]:
+    def lost(
+        self, claims: Iterable[Claim], stamps: Mapping[str, str] | None = None
+    ) -> dict[str, Fenced]:
         """Which of these claims this node has no more, by uuid, each with the reason. Reads only
         those that changed since they were last read; call it every ttl or so: besides a lost
-        lease, which `renew` tells, only a forced takeover is found by this."""
+        lease, which `renew` tells, only a forced takeover is found by this. `stamps`: those of all
+        claims, if somebody has just listed them."""
         held = {claim.uuid: claim for claim in claims}
         found: dict[str, Fenced] = {}
-        stamps = self._records.stamps(KIND) if len(held) > _FEW else {}
+        if stamps is None:
+            stamps = self._records.stamps(KIND) if len(held) > _FEW else {}
         for uuid, claim in held.items():
             mark = (claim, stamps.get(f"{KIND}/{uuid}"))
             if mark[1] and self._verified.get(uuid) == mark:

@@ -25,6 +25,8 @@ from backends.typed import typed
 
 KIND = "nodes"
 FORMAT = 1
+_FRESH = 1.5
+"""Seconds after which a lease that has just moved is looked at again: it moves every two."""
 _SELDOM = 10.0
 """Seconds between two looks at one lease, at most ..."""
 _CALM = 16
@@ -110,13 +112,12 @@ class LeaseWatch:
 
     def glance(self, nodes: Iterable[str]) -> None:
         """As `look`, at the leases of a few nodes and with a read or two for each, where listing
-        costs. A lease that has long stood still is looked at less often. What is seen may be old
-        by now; but it was there when it was seen, and that is all that `standing` counts from."""
+        costs; less often at one that has just moved, or has long stood still. What is seen may be
+        old by now; but it was there when it was seen, and `standing` counts from nothing else."""
         for node in nodes:
             seen, age = self._stamp(node)
-            if seen and self._clock() - self._glanced.get(node, -_SELDOM) < min(
-                _SELDOM, age / _CALM
-            ):
+            since = self._clock() - self._glanced.get(node, -_SELDOM)
+            if seen and (age < _FRESH or since < min(_SELDOM, age / _CALM)):
                 continue
             self._glanced[node] = self._clock()
             self._note(self._stamps, node, self._records.glance(f"{KIND}/{node}", seen))
@@ -243,9 +244,15 @@ class Lease:
         raise Unavailable(f"the lease of node {self.node} could not be renewed; try again")
 
     def _write(self, session: str, expected: str | None) -> Record:
+        """Until `valid_until` nobody else may end the lease, and so nobody writes it: a renewal
+        that is answered by then cannot have come too late, whatever the store forgets."""
         self._counter += 1
-        state = LeaseState(session, self._counter, self.terms.ttl)
-        return self._records.put(self._key, state.encode(), expected=expected)
+        state = LeaseState(session, self._counter, self.terms.ttl).encode()
+        if expected is None:
+            return self._records.put(self._key, state, expected=None)
+        return self._records.put_alone(
+            self._key, state, expected=expected, alone=lambda: self.remaining() > 0
+        )
 
     def _still_mine(self, session: str) -> str:
         """The version to renew from: that of an earlier renewal whose reply was lost. It is not

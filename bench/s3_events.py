@@ -3,6 +3,7 @@ behind, it costs requests and memory. Each function measures one of them, by nam
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -116,15 +117,25 @@ def busy(lab: Lab, place: KedgePlace, seconds: int) -> dict[str, Figures]:
     place.settle()
     passed = time.monotonic() - began
     per_hour = {verb: 3600 * n / passed for verb, n in requests.counted().items()}
+    by_kind = {name: 3600 * n / passed for name, n in requests.kinds().items()}
     sent = place.node.lag()["shipped"] - shipped
     used = {name: processor_seconds(mark) - before[name] for name, mark in marks.items()}
     return {
         "busy (sysbench): requests an hour": per_hour,
+        "busy (sysbench): requests an hour by kind": by_kind,
         "busy: MiB/s sent to the store": {"mean": sent / passed / MIB},
+        "busy: PUTs for a volume": puts(by_kind, sent / passed),
         "busy: processors used": {name: value / passed for name, value in used.items()},
         "busy: USD a month for requests": {"mean": s3_cost.requests_per_month(per_hour)},
         "USD a month for 20 GiB kept": {"mean": s3_cost.storage_per_month(20 * 2**30)},
     }
+
+
+def puts(by_kind: Mapping[str, float], rate: float) -> Figures:
+    """Of one busy volume, a second, beside what is aimed at: 1.1 commits a second, and one PUT for
+    every 8 MiB written. `rate`: bytes a second."""
+    second = {name.removeprefix("PUT "): n / 3600 for name, n in by_kind.items() if "PUT " in name}
+    return {**second, "all": sum(second.values()), "aim": 1.1 + rate / (8 * MIB)}
 
 
 def idle(lab: Lab, seconds: int) -> dict[str, Figures]:
@@ -143,6 +154,9 @@ def idle(lab: Lab, seconds: int) -> dict[str, Figures]:
             time.sleep(seconds)
             per_hour = {verb: 3600 * n / seconds for verb, n in requests.counted().items()}
             found[f"idle, {name}: requests an hour"] = per_hour
+            by_kind = {kind: 3600 * n / seconds for kind, n in requests.kinds().items()}
+            found[f"idle, {name}: requests an hour by kind"] = by_kind
+            print(f"idle, {name}: {by_kind}", file=sys.stderr, flush=True)
             cost = s3_cost.requests_per_month(per_hour)
             found[f"idle, {name}: USD a month for requests"] = {"mean": cost}
         service.unmount("idle")

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import unquote
 
 from tests.lab.s3_nodes import Node
 
 _REQUEST = re.compile(rb'"(?:\x1b\[[0-9;]*m)*(GET|PUT|HEAD|DELETE|POST) (\S+)')
 """In moto's log what is not 200 has a colour."""
+_KIND = re.compile(r"(?:records/([a-z]+)|disks/[0-9a-f-]{36}/([a-z]+))(?:/|$)")
+_WORDS = {"disks": "heads", "nodes": "leases", "volumes": "catalog"}
 _LOADING = 2.0
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -31,10 +34,27 @@ class Requests:
         self._from = self._log.stat().st_size
 
     def counted(self) -> Counter[str]:
-        """Since then."""
+        """Since then, by verb."""
+        return Counter(_verb(*one) for one in self._found())
+
+    def kinds(self) -> Counter[str]:
+        """Since then, by verb and what was asked for: `PUT log`, `GET leases`, `LIST claims`."""
+        return Counter(f"{_verb(*one)} {kind(one[1].decode())}" for one in self._found())
+
+    def _found(self) -> list[tuple[bytes, bytes]]:
         with self._log.open("rb") as file:
             file.seek(self._from)
-            return Counter(_verb(*match.groups()) for match in _REQUEST.finditer(file.read()))
+            return _REQUEST.findall(file.read())
+
+
+def kind(path: str) -> str:
+    """What a request is about: a kind of record (`heads` of disks, `leases` of nodes, `claims`,
+    the `catalog`) or a part of a disk (`log`, `data`, `ckpt`, `hot`)."""
+    found = _KIND.search(unquote(path))
+    if found is None:
+        return "other"
+    record, part = found.groups()
+    return _WORDS.get(record, record) if record else part
 
 
 def _verb(verb: bytes, path: bytes) -> str:

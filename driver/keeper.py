@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 QUIET = 60.0
 """Seconds after which nobody is taken to be looking ..."""
 QUIET_ROUNDS = 6
-"""... and one in so many rounds asks what exists, where every question costs."""
+"""... and one in so many rounds asks who has which volume, one in twice as many which volumes there
+are, where every question costs."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Pace:
     schedule: float = 60.0
     """How much later than its hour a snapshot may be taken."""
     watch: float = 10.0
-    """Until a volume made or removed by another node shows in `docker volume ls`; up to six times
-    as long, once, where every question costs and nobody has asked for a minute."""
+    """Until a volume made or removed by another node shows in `docker volume ls`; up to twelve
+    times as long, once, where every question costs and nobody has asked for a minute."""
     each: float = 10.0
     """How long one volume may hold up the tending of the next."""
     first_try: float = 20.0
@@ -117,8 +118,11 @@ class Watcher:
     def round(self) -> None:
         """One round. Raises what the backend raises."""
         metered = self._backend.capabilities.metered
-        if not (metered and self._rounds % QUIET_ROUNDS and self._volumes.unasked > QUIET):
-            self._refresh()
+        quiet = metered and self._volumes.unasked > QUIET
+        if not (quiet and self._rounds % (2 * QUIET_ROUNDS)):
+            self._volumes.inventory.refresh(self._profile)
+        if not (quiet and self._rounds % QUIET_ROUNDS):
+            self._who_has_what()
         self._rounds += 1
         troubles = self._measure()
         if isinstance(self._backend, Tidies):
@@ -139,8 +143,7 @@ class Watcher:
                     troubles.append(error)
         return troubles
 
-    def _refresh(self) -> None:
-        self._volumes.inventory.refresh(self._profile)
+    def _who_has_what(self) -> None:
         known = [k.volume for k in self._volumes.inventory.all() if k.profile == self._profile]
         self._volumes.owners[self._profile].refresh(known)
 

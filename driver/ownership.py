@@ -20,7 +20,10 @@ log = logging.getLogger(__name__)
 
 CHECK = 10.0
 """Seconds between two looks whether claims were taken by force, where every look costs and the
-storage refuses what a stale node writes."""
+storage refuses what a stale node writes: at those that were listed since and have changed ..."""
+
+LISTED = 75.0
+"""... and seconds after which they are listed for that, if nobody else has done it."""
 
 GLANCES = 12
 """Up to so many leases it is cheaper to read each than to list all."""
@@ -67,6 +70,8 @@ class Ownership:
         self.claims = Claims(backend.records, self.lease, now)
         self._lock = threading.Lock()
         self._checked = float("-inf")
+        self._stamps: tuple[float, Mapping[str, str]] = (float("-inf"), {})
+        """When all claims were listed last, and what that showed."""
         self._holders: dict[str, tuple[str, Holder]] = {}
 
     @property
@@ -211,17 +216,20 @@ class Ownership:
 
     def lost(self, claims: Sequence[Claim]) -> Mapping[str, Fenced]:
         """Which of these claims were taken by force, each with the reason."""
-        if self._backend.capabilities.metered:
-            if self._clock() - self._checked < CHECK:
-                return {}
-            self._checked = self._clock()
-        return self.claims.lost(claims)
+        if not self._backend.capabilities.metered:
+            return self.claims.lost(claims)
+        if self._clock() - self._checked < CHECK:
+            return {}
+        self._checked = self._clock()
+        if claims and self._clock() - self._stamps[0] > LISTED:
+            self._list()
+        return self.claims.lost(claims, self._stamps[1])
 
     def refresh(self, volumes: Sequence[Volume[Any]]) -> None:
         """Learn who holds which of these volumes; only claims that changed are read."""
         if not self.matters:
             return
-        stamps = self._backend.records.stamps("claims")
+        stamps = self._list()
         holders: dict[str, tuple[str, Holder]] = {}
         for volume in volumes:
             stamp = stamps.get(f"claims/{volume.uuid}")
@@ -234,6 +242,12 @@ class Ownership:
                 holders[volume.uuid] = (stamp, holder)
         with self._lock:
             self._holders = holders
+
+    def _list(self) -> Mapping[str, str]:
+        began = self._clock()
+        stamps = self._backend.records.stamps("claims")
+        self._stamps = (began, stamps)
+        return stamps
 
     def learn(self, volume: Volume[Any]) -> None:
         """Learn it of one volume, now."""

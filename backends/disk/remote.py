@@ -179,7 +179,7 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
     uploads, readers, background, warmers, early, requests = pools = _pools()
     counting = Counting(bucket_objects(arguments.bucket), time.monotonic)
     store = _retrying(Hedging(counting, requests, time.monotonic))
-    heads = Heads(StoreRecords(store))
+    heads = Heads(StoreRecords(store, remember=True))
     head = heads.read(arguments.uuid)
     coder = coder_of(head, arguments.keys, arguments.compress)
     place = Place(

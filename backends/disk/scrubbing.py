@@ -1,7 +1,8 @@
 """Reading what nobody reads, to find what is damaged while there may still be a copy of it.
 
-One object at a time, each after some seconds, round and round. What is wrong is only told: reads
-of it fail by themselves, and nothing is ever repaired by guessing.
+One object at a time, each after some seconds, round and round, but no round sooner than a day
+after the one before: reading few objects over and over would only cost. What is wrong is only told:
+reads of it fail by themselves, and nothing is ever repaired by guessing.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from backends.errors import NotFound
 from backends.stores.base import Store
 
 _REFETCH = 3
+ROUND = 24 * 3600.0
+"""Seconds from the beginning of one round to that of the next, at least."""
 
 
 class Scrubber:
@@ -37,6 +40,8 @@ class Scrubber:
         self._clock = clock
         self._due = clock() + every
         self._last = 0
+        self._began = clock()
+        """When the round began that is under way."""
 
     def step(self) -> None:
         """Look the next object over if it is time. Unavailable."""
@@ -48,9 +53,14 @@ class Scrubber:
             self._last = number
 
     def _next(self) -> int | None:
+        """Also what was made since the round began; then the first, if it is time."""
         with self._journal.lock:
             live = [n for n, found in self._journal.map.objects.items() if found.live]
-        return min((n for n in live if n > self._last), default=min(live, default=None))
+        ahead = min((n for n in live if n > self._last), default=None)
+        if ahead is None and self._clock() - self._began >= ROUND:
+            self._began = self._clock()
+            return min(live, default=None)
+        return ahead
 
     def _look(self, number: int) -> None:
         journal = self._journal

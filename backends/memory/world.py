@@ -91,6 +91,12 @@ class SimulatedRecords(Records):
         self._world.effect(f"put {key}")
         return self._world.stored.put(key, value, expected=expected)
 
+    def put_alone(
+        self, key: str, value: bytes, *, expected: str, alone: Callable[[], bool]
+    ) -> Record:
+        self._world.effect(f"put {key}")
+        return self._world.stored.put_alone(key, value, expected=expected, alone=alone)
+
     def delete(self, key: str, *, expected: str) -> None:
         self._world.effect(f"delete {key}")
         self._world.stored.delete(key, expected=expected)

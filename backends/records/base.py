@@ -7,6 +7,7 @@ that was asleep for a year cannot mistake an old state for the present one.
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from backends.errors import Invalid
@@ -43,6 +44,13 @@ class Records(ABC):
         Raises Conflict, with nothing written, when it is not. Durable when it returns. At most
         one of any number of concurrent callers with the same `expected` succeeds.
         """
+
+    def put_alone(
+        self, key: str, value: bytes, *, expected: str, alone: Callable[[], bool]
+    ) -> Record:
+        """As `put`, for who knows that nobody else writes this key while `alone()` is true, which
+        is asked once the store has answered: what it costs to be sure need not be paid then."""
+        return self.put(key, value, expected=expected)
 
     @abstractmethod
     def delete(self, key: str, *, expected: str) -> None:

@@ -28,6 +28,13 @@ class GuardedRecords(Records):
     def put(self, key: str, value: bytes, *, expected: str | None) -> Record:
         return self._guard(lambda: self._inner.put(key, value, expected=expected))
 
+    def put_alone(
+        self, key: str, value: bytes, *, expected: str, alone: Callable[[], bool]
+    ) -> Record:
+        return self._guard(
+            lambda: self._inner.put_alone(key, value, expected=expected, alone=alone)
+        )
+
     def delete(self, key: str, *, expected: str) -> None:
         self._guard(lambda: self._inner.delete(key, expected=expected))
 

@@ -64,19 +64,32 @@ class StoreRecords(Records):
         version = self._advance(key, old, value)
         return Record(key, value, str(version))
 
+    def put_alone(
+        self, key: str, value: bytes, *, expected: str, alone: Callable[[], bool]
+    ) -> Record:
+        """See Records. Saves the read that tells whether the slot was made for the first time: only
+        somebody else's change, made and deleted since `expected`, could have left it free."""
+        checked_value(checked_key(key), value)
+        version = self._advance(key, self._expected(key, expected), value, alone)
+        return Record(key, value, str(version))
+
     def delete(self, key: str, *, expected: str) -> None:
         """See Records."""
         self._advance(key, self._expected(checked_key(key), expected), None)
 
     def glance(self, key: str, seen: str | None) -> str | None:
-        """See Records. Costs a read of what comes after `seen`, and one of it if nothing does."""
+        """See Records. Costs a read of what comes after `seen`, and one of it if nothing does; one
+        more if both are gone, and only then a listing."""
         version = Version.parse(seen) if seen else None
         if version:
-            if after := self._try_read(checked_key(key), version.number + 1):
-                return None if after.value is None else str(after.version)
-            before = self._try_read(key, version.number)
-            if before and before.version == version:
-                return seen
+            for number in (version.number + 1, version.number, version.number + 2):
+                found = self._try_read(checked_key(key), number)
+                if found and number == version.number:
+                    if found.version == version:
+                        return seen
+                    break
+                if found:
+                    return None if found.value is None else str(found.version)
         return super().glance(key, seen)
 
     def keys(self, kind: str) -> list[str]:
@@ -168,12 +181,18 @@ class StoreRecords(Records):
         found = (slots.key_and_number(item.key) for item in self._store.list(slots.of_key(key)))
         return max((slot[1] for slot in found if slot), default=WITNESS)
 
-    def _advance(self, key: str, old: Slot | None, value: bytes | None) -> Version:
+    def _advance(
+        self,
+        key: str,
+        old: Slot | None,
+        value: bytes | None,
+        alone: Callable[[], bool] = lambda: False,
+    ) -> Version:
         """Make the state after `old`, or raise Conflict, or Unavailable if that is not known."""
         floor = max(FIRST, old.floor if old else 0, self._deleted.get(key, 0))
         tried: dict[bytes, Version] = {}
         version = self._make(key, old, lambda new: Slot(new, floor, value).sealed(key), tried)
-        if version is None or not self._is_first(key, old):
+        if version is None or not (alone() or self._is_first(key, old)):
             version = self._sort_out(key, list(tried.values()), version)
         self._learn(key, Slot(version, floor, value))
         with suppress(Unavailable):

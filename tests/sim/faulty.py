@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from backends.errors import Conflict, Unavailable
 from backends.records import Record, Records
+from tests.sim.judge import JudgedRecords
 from tests.sim.kernel import Kernel
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ class FaultyRecords(Records):
     """One machine's client of `store`. Called by actors only."""
 
     network: Network
-    store: Records
+    store: JudgedRecords
     opaque: bool = False
     """Stamps are not versions, as in an object store."""
 
@@ -53,6 +54,22 @@ class FaultyRecords(Records):
 
     def put(self, key: str, value: bytes, *, expected: str | None) -> Record:
         return self._ask(lambda: self.store.put(key, value, expected=expected), writes=True)
+
+    def put_alone(
+        self, key: str, value: bytes, *, expected: str, alone: Callable[[], bool]
+    ) -> Record:
+        """As an object store does: who comes late by two changes makes something that nobody will
+        ever see, and finds out if he looks."""
+
+        def effect() -> tuple[Record, bool]:
+            if self.store.free_again(key, expected):
+                return Record(key, value, f"unseen after {expected}"), False
+            return self.store.put(key, value, expected=expected), True
+
+        written, seen = self._ask(effect, writes=True)
+        if not seen and not alone():
+            raise Conflict(f"record {key} was changed by another writer; read it again")
+        return written
 
     def delete(self, key: str, *, expected: str) -> None:
         return self._ask(lambda: self.store.delete(key, expected=expected), writes=True)

@@ -108,9 +108,18 @@ class JudgedRecords(MemoryRecords):
     def __init__(self, judge: Judge) -> None:
         super().__init__()
         self._judge = judge
+        self._row: dict[str, list[str]] = {}
+        """The versions that each key has had."""
+
+    def free_again(self, key: str, version: str) -> bool:
+        """Whether what followed a version has been followed itself: in an object store its place
+        is free by then (docs/decisions/0002), and who makes it anew is told that it succeeded."""
+        row = self._row.get(key, [])
+        return version in row and row.index(version) < len(row) - 2
 
     def put(self, key: str, value: bytes, *, expected: str | None) -> Record:
         written = super().put(key, value, expected=expected)
+        self._row.setdefault(key, []).append(written.version)
         if key.startswith("claims/"):
             self._judge.recorded(key, value)
         return written

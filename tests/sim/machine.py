@@ -9,10 +9,9 @@ from itertools import count
 from backends.claims import Claim, Claims
 from backends.errors import Claimed, Fenced, Unavailable
 from backends.leases import Lease, LeaseWatch, Terms
-from backends.records import Records
 from tests.sim.faulty import FaultyRecords, Network
 from tests.sim.flavours import Flavour
-from tests.sim.judge import Judge
+from tests.sim.judge import Judge, JudgedRecords
 from tests.sim.kernel import Actor, Kernel, KernelLock
 
 LOOK = 1.0
@@ -78,7 +77,7 @@ class Service:
     def __init__(
         self,
         machine: Machine,
-        store: Records,
+        store: JudgedRecords,
         judge: Judge,
         uuids: list[str],
         flavour: Flavour,

@@ -54,6 +54,16 @@ def valid_from_the_reply(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lease, "_renew", renew)
 
 
+def a_late_renewal_is_believed(patch: pytest.MonkeyPatch) -> None:
+    """A renewal that the store took is never looked after, however late it was answered."""
+    real = FaultyRecords.put_alone
+
+    def put_alone(self: FaultyRecords, key: str, value: bytes, **how: Any) -> Record:
+        return real(self, key, value, **{**how, "alone": lambda: True})
+
+    patch.setattr(FaultyRecords, "put_alone", put_alone)
+
+
 def an_unheard_renewal_counts_from_now(patch: pytest.MonkeyPatch) -> None:
     """A renewal whose reply was lost, found in the store, is believed in as if just sent."""
     real = Lease._still_mine
@@ -250,6 +260,7 @@ MUTANTS: list[tuple[Mutant, Flavour]] = [
     (release_forgets_the_epoch, ANYTHING),
     (epoch_stays, ANYTHING),
     (valid_from_the_reply, FADE),
+    (a_late_renewal_is_believed, ANYTHING),
     (an_unheard_renewal_counts_from_now, FADE),
     (watched_from_the_question, FADE),
     (no_allowance_for_drift, FADE),

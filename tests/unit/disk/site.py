@@ -85,7 +85,9 @@ class Site:
         store = Retrying(node.way, Patience(self.sleep, self._chance.random, attempts=4))
         return Place(
             store=store,
-            heads=Heads(StoreRecords(store, nonce=lambda: f"{next(self._ids):016x}")),
+            heads=Heads(
+                StoreRecords(store, nonce=lambda: f"{next(self._ids):016x}", remember=True)
+            ),
             files=node.files,
             orphan=orphan,
             cache=node.cache,

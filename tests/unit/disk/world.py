@@ -447,7 +447,7 @@ class World:
 
         return Place(
             store=store,
-            heads=Heads(StoreRecords(store, nonce=lambda: f"{self.chance.getrandbits(64):016x}")),
+            heads=Heads(StoreRecords(store, nonce=self.nonce, remember=True)),
             files=node.files,
             orphan=orphan,
             cache=NoCache,
@@ -458,6 +458,9 @@ class World:
             clock=lambda: self.now,
             wait=wait,
         )
+
+    def nonce(self) -> str:
+        return f"{self.chance.getrandbits(64):016x}"
 
     def terms(self) -> Terms:
         return Terms(

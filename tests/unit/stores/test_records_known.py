@@ -6,7 +6,10 @@ from itertools import product
 from typing import Any
 from unittest.mock import patch
 
-from backends.errors import Unavailable
+import pytest
+
+from backends.errors import Conflict, Fenced, Unavailable
+from backends.leases import Lease, LeaseWatch, end
 from backends.records.slots import Slot
 from backends.records.store import StoreRecords
 from backends.stores.base import Listed
@@ -129,3 +132,60 @@ def test_a_glance_costs_a_read_or_two_and_finds_what_is_newer() -> None:
     for value in (b"3", b"4", b"5"):
         changed = writer.put(KEY, value, expected=changed.version)
     assert watcher.glance(KEY, seen) == changed.version
+
+
+def test_who_knows_that_he_is_alone_pays_no_read() -> None:
+    store = Counting(MemoryStore(), time.monotonic)
+    records = StoreRecords(store, remember=True)
+    made = records.put(KEY, b"one", expected=None)
+    made = records.put(KEY, b"two", expected=made.version)
+    store.total.clear()
+    made = records.put_alone(KEY, b"three", expected=made.version, alone=lambda: True)
+    assert dict(store.total) == {"put": 1, "delete": 1}
+    assert records.get(KEY) == made
+
+
+def test_who_was_alone_when_he_asked_and_not_when_he_was_answered_finds_out() -> None:
+    """Others replaced what he knew, twice: the place of the first change is free again."""
+    store = MemoryStore()
+    sleeper, others = StoreRecords(store), StoreRecords(store)
+    old = sleeper.put(KEY, b"one", expected=None)
+    new = old
+    for value in (b"2", b"3", b"4"):
+        new = others.put(KEY, value, expected=new.version)
+    with pytest.raises(Conflict):
+        sleeper.put_alone(KEY, b"late", expected=old.version, alone=lambda: False)
+    assert others.get(KEY) == new
+
+
+def test_a_lease_that_is_renewed_in_time_costs_a_put_and_one_too_late_is_looked_after() -> None:
+    """Another node ends it, and another machine takes the name, while a renewal is on its way."""
+    now = [0.0]
+    store = Counting(MemoryStore(), lambda: now[0])
+    records = [StoreRecords(store, remember=True) for _ in range(3)]
+    mine, theirs = (
+        Lease(one, "a", LeaseWatch(one, lambda: now[0]), clock=lambda: now[0], new_session=name)
+        for one, name in zip(records[:2], (lambda: "s0", lambda: "s1"), strict=True)
+    )
+    mine.hold()
+    mine.renew()
+    store.total.clear()
+    now[0] += 2
+    mine.renew()
+    assert dict(store.total) == {"put": 1, "delete": 1}
+
+    def meanwhile(self: MemoryStore, key: str, body: bytes) -> None:
+        patched.stop()
+        seen = records[2].get("nodes/a")
+        now[0] += 5
+        end(records[2], "a", seen, by="b", ttl=6.0)
+        theirs.hold()
+        theirs.renew()
+        self.put_if_absent(key, body)
+
+    patched = patch.object(MemoryStore, "put_if_absent", meanwhile)
+    patched.start()
+    now[0] += 2
+    with pytest.raises(Fenced):
+        mine.renew()
+    assert mine.remaining() < 0
