@@ -151,9 +151,10 @@ class Database(ABC):
         return int(highest)
 
     @contextmanager
-    def writing(self, ledger: Ledger | None = None) -> Iterator[Ledger]:
-        """Rows are inserted, one after another, while the block runs, and as long as the server
-        takes them. Ends when the block does: what hangs then is cut off."""
+    def writing(self, ledger: Ledger | None = None, *, pace: float = _PACE) -> Iterator[Ledger]:
+        """Rows are inserted, one after another, `pace` seconds between them, while the block runs,
+        and as long as the server takes them. Ends when the block does: what hangs then is cut
+        off."""
         ledger = ledger or Ledger()
         client = subprocess.Popen(
             self._client(),
@@ -163,7 +164,8 @@ class Database(ABC):
             bufsize=0,
         )
         ending = threading.Event()
-        writer = threading.Thread(target=self._insert, args=(client, ledger, ending), daemon=True)
+        told = (client, ledger, ending, pace)
+        writer = threading.Thread(target=self._insert, args=told, daemon=True)
         writer.start()
         try:
             until = time.monotonic() + SECONDS
@@ -179,7 +181,11 @@ class Database(ABC):
             client.communicate()
 
     def _insert(
-        self, client: subprocess.Popen[bytes], ledger: Ledger, ending: threading.Event
+        self,
+        client: subprocess.Popen[bytes],
+        ledger: Ledger,
+        ending: threading.Event,
+        pace: float,
     ) -> None:
         assert client.stdin is not None
         assert client.stdout is not None
@@ -195,7 +201,7 @@ class Database(ABC):
                 ledger.longest = max(ledger.longest, now - last)
                 ledger.acknowledged, last = row, now
                 ledger.times.append(now)
-                time.sleep(_PACE)
+                ending.wait(pace)
 
     def _await_answer(self) -> None:
         until = time.monotonic() + SECONDS

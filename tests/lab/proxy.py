@@ -61,6 +61,7 @@ class Proxy:
     def stall(self) -> None:
         """Nobody gets through, and nobody is told."""
         self._open.clear()
+        self._dropping = False
 
     def deaden(self, *, answers_only: bool = False) -> None:
         """The next connection is taken, and nothing goes through it, or nothing comes back; nobody
