@@ -11,7 +11,7 @@ import enum
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,6 +77,10 @@ class OptionHelp:
     help: str
 
 
+HelpTables = Mapping[str, Mapping[str, Sequence[OptionHelp]]]
+"""By backend: `options` of its volumes, `settings` of its profiles."""
+
+
 def describe(cls: type[Any]) -> tuple[OptionHelp, ...]:
     """The help table of an options dataclass, in declaration order."""
     kinds = _kinds(cls)
@@ -84,7 +88,7 @@ def describe(cls: type[Any]) -> tuple[OptionHelp, ...]:
         OptionHelp(
             name=spelled(field),
             values=field.metadata["placeholder"] or _values(kinds[field.name]),
-            default="" if _default(field) is None else _show(_default(field)),
+            default=_shown_default(field),
             help=field.metadata["help"],
         )
         for field in _fields(cls)
@@ -142,6 +146,12 @@ def _fields(cls: type[Any]) -> "tuple[dataclasses.Field[Any], ...]":
 
 def _default(field: "dataclasses.Field[Any]") -> Any:
     return None if field.default is dataclasses.MISSING else field.default
+
+
+def _shown_default(field: "dataclasses.Field[Any]") -> str:
+    if field.default is dataclasses.MISSING:
+        return "required"
+    return "" if field.default is None else _show(field.default)
 
 
 def _kinds(cls: type[Any]) -> dict[str, type[Any]]:

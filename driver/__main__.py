@@ -12,7 +12,6 @@ import secrets
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ import click
 import backends
 from backends.base import Backend, Context
 from backends.errors import HostError, Invalid, InvalidOptions, KedgeError
-from backends.options import OptionHelp, describe, parse
+from backends.options import HelpTables, describe, parse
 from driver import cli
 
 if TYPE_CHECKING:
@@ -177,14 +176,15 @@ def open_backends(settings: Settings) -> dict[str, Backend[Any, Any]]:
     return made
 
 
-def option_tables() -> Mapping[str, Sequence[OptionHelp]]:
+def option_tables() -> HelpTables:
     """The help tables of every backend whose libraries are here."""
     tables = {}
     for name in backends.known():
         try:
-            tables[name] = describe(backends.load(name).Options)
+            found = backends.load(name)
         except Invalid:
             continue  # its client libraries are not installed on this node
+        tables[name] = {"options": describe(found.Options), "settings": describe(found.Settings)}
     return tables
 
 

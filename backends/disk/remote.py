@@ -61,7 +61,7 @@ class Bucket:
     region: str = ""
     credentials: str = ""
     """A file in the format of the SDK's shared credentials, its section `default`."""
-    path_style: bool = False
+    path_style: bool | None = None
     ca_file: str = ""
     storage_class: str = ""
 

@@ -32,7 +32,11 @@ class S3Settings(ProfileSettings):
         help="file with a section [default] that has aws_access_key_id and aws_secret_access_key "
         "(default: environment, shared files or instance role, as the SDK finds them)",
     )
-    path_style: bool = option(False, help="put the bucket into the path instead of the host name")
+    path_style: bool | None = option(
+        None,
+        help="whether the bucket is named in the path, or (false) in the host name (default: in "
+        "the path, if there is an `endpoint`; as AWS wants it, if there is none)",
+    )
     ca_file: Path | None = option(None, help="certificates to trust, for stores with their own CA")
     storage_class: str | None = option(
         None,

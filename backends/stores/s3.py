@@ -43,8 +43,13 @@ class Endpoint:
     access_key: str = ""
     secret_key: str = ""
     session_token: str = ""
-    path_style: bool = False
+    path_style: bool | None = None
+    """Whether the bucket is named in the path, or (False) in the host's name. None: in the path,
+    if there is a `url`, whose host need not answer to other names; as AWS wants it without one."""
     ca_file: Path | None = None
+
+
+_STYLES = {None: "auto", True: "path", False: "virtual"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def connect(endpoint: Endpoint, tuning: Tuning | None = None) -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         tcp_keepalive=True,
-        s3={"addressing_style": "path" if endpoint.path_style else "auto"},
+        s3={"addressing_style": _STYLES[endpoint.path_style]},
     )
     try:
         session = boto3.session.Session(

@@ -1,11 +1,11 @@
 """`kedge ...`: the operator's command line. Tables for people, --json for programs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
-from backends.options import OptionHelp
+from backends.options import HelpTables
 from driver.cli import inspection, machine, snapshots, trash, volumes
 from driver.cli.calling import EXIT_CODES, Caller
 
@@ -27,7 +27,7 @@ COMMANDS: Sequence[click.Command] = (
 
 def commands(
     admin_socket: Callable[[], Path],
-    option_tables: Callable[[], Mapping[str, Sequence[OptionHelp]]],
+    option_tables: Callable[[], HelpTables],
 ) -> click.Group:
     """The operator's commands; `serve` and `init` are added by the composition root."""
 

@@ -1,13 +1,13 @@
 """`kedge doctor`, `version`, `options`."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import click
 
-from backends.options import OptionHelp
+from backends.options import HelpTables
 from driver.cli.calling import UNWELL, USAGE, Caller, as_json, end, show, table
 from driver.version import VERSION
 
@@ -42,26 +42,40 @@ def version(as_json: bool) -> None:
     show({"version": VERSION}, as_json, lambda shown: f"kedge {shown['version']}")
 
 
-def options_of(tables: Callable[[], Mapping[str, Sequence[OptionHelp]]]) -> click.Command:
+HEADINGS = {
+    "options": ("OPTION", "volumes, docker volume create -d kedge -o OPTION=VALUE"),
+    "settings": ("SETTING", "profiles, in the settings file below [profiles.NAME]"),
+}
+
+
+def _explained(document: Any) -> str:
+    """The tables of each backend, as people read them."""
+    parts = []
+    for name, found in document.items():
+        for kind, rows in found.items():
+            first, where = HEADINGS[kind]
+            columns = {"name": first, "values": "VALUES", "default": "DEFAULT", "help": "MEANING"}
+            parts.append(f"{name}: {where}\n{table(rows, columns, f'no {kind}')}")
+    return "\n\n".join(parts)
+
+
+def options_of(tables: Callable[[], HelpTables]) -> click.Command:
     """`kedge options`, from the tables that only the composition root can make."""
 
     @click.command("options")
     @click.argument("backend", required=False)
     @as_json
     def options(backend: str | None, as_json: bool) -> None:
-        """Explain the volume options (`-o KEY=VALUE`) of every backend, or of BACKEND."""
+        """Explain what can be said of volumes (`-o KEY=VALUE`) and of profiles, for every backend
+        or for BACKEND."""
         known = tables()
         if backend is not None and backend not in known:
             end(f"backend {backend!r} is unknown; there are: {', '.join(known)}", USAGE)
         chosen = {backend: known[backend]} if backend else known
-        shown = {name: [asdict(row) for row in rows] for name, rows in chosen.items()}
-        columns = {"name": "OPTION", "values": "VALUES", "default": "DEFAULT", "help": "MEANING"}
-
-        def tables_of(document: Any) -> str:
-            return "\n\n".join(
-                f"{name}\n{table(rows, columns, 'no options')}" for name, rows in document.items()
-            )
-
-        show(shown, as_json, tables_of)
+        shown = {
+            name: {kind: [asdict(row) for row in rows] for kind, rows in found.items()}
+            for name, found in chosen.items()
+        }
+        show(shown, as_json, _explained)
 
     return options

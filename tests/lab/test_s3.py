@@ -2,18 +2,20 @@
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from backends.base import Context, Level, Spec
+from backends.base import Context, Level, Spec, Volume
 from backends.errors import Claimed, Invalid, NotFound
 from backends.options import parse
 from backends.s3 import S3Backend
 from backends.s3.options import S3Options, S3Settings
 from backends.stores.s3 import Endpoint, S3Store, connect
+from tests.lab.moto_server import app
 from tests.unit.stores.moto import moto_endpoint
 
 pytestmark = pytest.mark.lab
@@ -35,6 +37,7 @@ def node(endpoint: Endpoint, home: Path, name: str) -> S3Backend:
         region="us-east-1",
         credentials=credentials,
         path_style=True,
+        storage_class="STANDARD_IA",
     )
     return S3Backend(settings, Context("s3", name, home / name / "mounts", home / name / "state"))
 
@@ -45,7 +48,7 @@ def test_a_volume_moves_and_goes(endpoint: Endpoint, tmp_path: Path) -> None:
     client = connect(endpoint)
     client.create_bucket(Bucket="volumes")
     one, two = node(endpoint, tmp_path, "one"), node(endpoint, tmp_path, "two")
-    options = parse(S3Options, {"size": "64M", "log": "128M", "cache": "16M"}, subject="db")
+    options = parse(S3Options, {"size": "64M", "log": "128M", "cache": "2M"}, subject="db")
     volume = one.create(Spec("db", options, str(uuid.uuid4()), "2026-02-03T04:05:06Z"))
     assert two.get("db") == volume
 
@@ -60,7 +63,11 @@ def test_a_volume_moves_and_goes(endpoint: Endpoint, tmp_path: Path) -> None:
 
     moved = two.attach(volume, two.context.mounts / "db", claim=None)
     assert (moved.target / "f").read_bytes() == text
+    cache = two.context.state / "disks" / volume.uuid / "cache"
+    assert 1 << 20 < cache.stat().st_blocks * 512 <= 2 << 20
     two.detach(moved)
+    kept = client.list_objects_v2(Bucket="volumes")["Contents"]
+    assert {item["StorageClass"] for item in kept} == {"STANDARD_IA"}
     two.remove(volume)
     with pytest.raises(NotFound):
         one.attach(volume, one.context.mounts / "db", claim=None)
@@ -82,6 +89,19 @@ class Sink:
 
     def write(self, data: bytes) -> None:
         self.parts.append(data)
+
+
+def _exported(backend: S3Backend, volume: Volume[S3Options]) -> bytes:
+    to = Sink()
+    assert backend.export(volume, None, to, lambda done, total: None).form == "disk"
+    return b"".join(to.parts)
+
+
+def _has_everything(status: dict[str, str]) -> None:
+    """What is to be seen of a mounted volume."""
+    assert status["last_commit"].startswith("record ")
+    assert " under epoch " in status["last_commit"]
+    assert {"unsent", "stored", "cached", "requests_per_minute"} <= status.keys()
 
 
 def test_an_encrypted_volume_is_checked_exported_and_refused(
@@ -106,19 +126,19 @@ def test_an_encrypted_volume_is_checked_exported_and_refused(
         file.write(text)
         os.fsync(file.fileno())
     one.usage(attached)
-    assert "unsent" in one.status(volume)
+    _has_everything(one.status(volume))
     one.detach(attached)
 
     store = S3Store(lambda: client, "sealed", "p")
     bodies = {item.key: store.get(item.key) for item in store.list("disks/")}
     assert bodies
     assert not any(text[:64] in body for body in bodies.values())
-    last = one.fsck(volume, lambda done, total: None, attached=False)[-1]
-    assert last.level is Level.OK, last
-    to = Sink()
-    done = one.export(volume, None, to, lambda done, total: None)
-    image = b"".join(to.parts)
-    assert (done.form, done.size) == ("disk", 64 << 20)
+    steps: list[tuple[int, int]] = []
+    last = one.fsck(volume, lambda *step: steps.append(step), attached=False)[-1]
+    assert (last.level, steps) == (Level.OK, sorted(steps)), last
+    assert steps[-1][0] == steps[-1][1] >= len(text)
+    image = _exported(one, volume)
+    assert len(image) == 64 << 20
     assert all(text[at : at + 4096] in image for at in (0, 1 << 20, len(text) - 4096))
 
     key = max((key for key in bodies if "/data/" in key), key=lambda key: len(bodies[key]))
@@ -139,3 +159,35 @@ def test_an_encrypted_volume_is_checked_exported_and_refused(
     assert (again.target / "f").read_bytes() == text
     one.detach(again)
     one.remove(volume)
+
+
+class Careless:
+    """moto that ignores conditions."""
+
+    def __init__(self) -> None:
+        self._app = app()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        environ.pop("HTTP_IF_NONE_MATCH", None)
+        return self._app(environ, start_response)
+
+
+def test_a_store_without_working_conditions_serves_one_node_when_asked(tmp_path: Path) -> None:
+    """And no other way: nothing is made in it."""
+    with moto_endpoint(Careless()) as endpoint:
+        connect(endpoint).create_bucket(Bucket="volumes")
+        refused = node(endpoint, tmp_path, "one")
+        options = parse(S3Options, {"size": "64M", "log": "128M"}, subject="db")
+        spec = Spec("db", options, str(uuid.uuid4()), "2026-02-03T04:05:06Z")
+        with pytest.raises(Invalid, match="cannot be used by several nodes"):
+            refused.create(spec)
+        alone = S3Backend(replace(refused.settings, single_node=True), refused.context)
+        volume = alone.create(spec)
+        for text in ("", "text"):
+            attached = alone.attach(volume, alone.context.mounts / "db", claim=None)
+            if text:
+                assert (attached.target / "f").read_text() == text
+            (attached.target / "f").write_text("text")
+            alone.detach(attached)
+        alone.remove(volume)
+        assert alone.volumes() == []

@@ -1,19 +1,28 @@
 """What Status and `kedge doctor` say of volumes in a bucket."""
 
+import ipaddress
+import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from backends.base import Context, Level
+from backends.base import Context, Fencing, Level, Spec
 from backends.disk.remote import Bucket
+from backends.errors import Invalid, InvalidOptions
+from backends.options import parse
 from backends.s3 import S3Backend
 from backends.s3.doctor import clocks, examined
 from backends.s3.health import judged, shown
 from backends.s3.options import S3Options, S3Settings
+from backends.stores.memory import MemoryStore
 from backends.stores.s3 import Endpoint, connect
 from tests.unit.stores.moto import moto_endpoint
+from tests.unit.stores.recording_server import NOTHING_LISTED, recording
 
 LAG: dict[str, Any] = {
     "bytes": 12288,
@@ -166,17 +175,11 @@ def test_no_credentials_at_all(
     assert "there are no credentials for bucket there" in found[-1].detail
 
 
-def test_a_certificate_that_is_not_trusted(tmp_path: Path) -> None:
-    import ssl
-    import threading
-    from http.server import BaseHTTPRequestHandler, HTTPServer
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
+def certificate(place: Path) -> ssl.SSLContext:
+    """Of a server on loopback, by nobody's authority; in `place`, with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a store")])
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -185,37 +188,61 @@ def test_a_certificate_that_is_not_trusted(tmp_path: Path) -> None:
         .serial_number(1)
         .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
         .not_valid_after(datetime(2060, 1, 1, tzinfo=UTC))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    pem = tmp_path / "pem"
-    pem.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + made.public_bytes(serialization.Encoding.PEM)
-    )
-    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    secret = key.private_bytes(pem, form, serialization.NoEncryption())
+    place.write_bytes(secret + made.public_bytes(pem))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        chosen = Endpoint(url=f"https://127.0.0.1:{server.server_address[1]}")
+    context.load_cert_chain(place)
+    return context
+
+
+def test_a_certificate_is_trusted_when_ca_file_names_it(tmp_path: Path) -> None:
+    pem = tmp_path / "pem"
+    with recording(body=NOTHING_LISTED, tls=certificate(pem)) as server:
+        chosen = Endpoint(url=server.url)
         level, text = said(settings(chosen, tmp_path), tmp_path)[-1]
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert level is Level.ERROR
-    assert "not trusted" in text
-    assert "ca_file=" in text
+        assert level is Level.ERROR
+        assert "not trusted" in text
+        assert "ca_file=" in text
+        assert server.asked == []
+        level, text = said(settings(chosen, tmp_path, ca_file=pem), tmp_path)[0]
+        assert (level, text[:24]) == (Level.OK, "bucket there: reachable,")
+
+
+class Careless(MemoryStore):
+    """Takes conditions for decoration."""
+
+    def put_if_absent(self, key: str, body: bytes) -> None:
+        self.put(key, body)
+
+
+def test_a_store_without_conditional_writes_is_refused_or_used_by_one_node(
+    endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused at every use, and nothing is left in it; with `single_node` it is not even tried."""
+    store = Careless()
+    monkeypatch.setattr("backends.s3.backend.bucket_store", lambda bucket: store)
+    options = parse(S3Options, {"encrypt": "no such key"}, subject="db")
+    spec = Spec("db", options, "0d1e2f30-0000-4000-8000-000000000001", "2026-02-03T04:05:06Z")
+    refused = backend(settings(endpoint, tmp_path), tmp_path)
+    for _ in range(2):
+        with pytest.raises(Invalid, match="cannot be used by several nodes: a conditional write"):
+            refused.create(spec)
+    assert store.objects == {}
+    assert said(settings(endpoint, tmp_path), tmp_path)[-1][0] is Level.ERROR
+    alone = backend(settings(endpoint, tmp_path, single_node=True), tmp_path)
+    assert alone.capabilities.fencing is Fencing.NONE
+    assert not alone.capabilities.everywhere
+    with pytest.raises(Invalid, match="no such key"):
+        alone.create(spec)
+    assert alone.volumes() == []
+    assert not [key for key in store.objects if "disks/" in key]
 
 
 def test_every_setting_is_checked() -> None:
-    from backends.errors import InvalidOptions
-    from backends.options import parse
-
     bad = {
         "bucket": "",
         "region": "",
@@ -234,9 +261,6 @@ def test_every_setting_is_checked() -> None:
 
 
 def test_every_option_is_checked() -> None:
-    from backends.errors import InvalidOptions
-    from backends.options import parse
-
     bad = {
         "size": "1",
         "fs": "btrfs",

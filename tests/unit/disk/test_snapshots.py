@@ -21,6 +21,7 @@ from tests.unit.disk.test_reopening import place
 from tests.unit.disk.world import UUID, small_sizes
 
 CLONE = "0d1e2f30-0000-4000-8000-000000000009"
+SECOND = "0d1e2f30-0000-4000-8000-00000000000a"
 _claims = itertools.count(1)
 
 
@@ -74,10 +75,10 @@ def elsewhere(where: Place) -> Place:
     return replace(where, files=MemoryFiles(), orphan=lambda binding: MemoryFiles())
 
 
-def cloned(where: Place, source: str = "") -> Place:
+def cloned(where: Place, source: str = "", base: str = UUID, uuid: str = CLONE) -> Place:
     clone_disk(
-        *(where.store, where.heads, UUID, source),
-        uuid=CLONE,
+        *(where.store, where.heads, base, source),
+        uuid=uuid,
         size=40 * 4096,
         new_id=where.new_id,
     )
@@ -199,6 +200,29 @@ def test_a_clone_outlives_its_base_and_then_nothing_is_left() -> None:
     left = [item.key for item in where.store.list("disks/")]
     assert len(left) == 2
     assert all("/log/" in key for key in left)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((UUID, CLONE, SECOND))))
+@pytest.mark.parametrize("between", [True, False])
+def test_a_clone_of_a_clone_outlives_both(order: tuple[str, ...], between: bool) -> None:
+    """`between`: the first clone has something of its own. Whichever of the three goes, the others
+    have what they had; when all have gone, nothing is left."""
+    where = place()
+    written(where, 1)
+    there = cloned(where)
+    has = {UUID: 1, CLONE: 1, SECOND: 1}
+    if between:
+        disk = opened(there, CLONE)
+        disk.write(0, bytes([2]) * 4096, 0)
+        closed(there, disk)
+        has |= {CLONE: 2, SECOND: 2}
+    places = {UUID: where, CLONE: there, SECOND: cloned(there, "", CLONE, SECOND)}
+    for gone in order:
+        assert {uuid: first(places[uuid], uuid) for uuid in has} == has
+        delete_disk(where.store, where.heads, gone, new_id=where.new_id)
+        del has[gone]
+    left = [item.key for item in where.store.list("disks/")]
+    assert [key for key in left if "/log/" not in key] == []
 
 
 def test_a_clone_that_has_written_everything_anew_leaves_its_base() -> None:

@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from werkzeug.serving import make_server
 
@@ -16,8 +17,8 @@ _buckets = itertools.count(1)
 
 
 @contextmanager
-def moto_endpoint() -> Iterator[Endpoint]:
-    server = make_server("127.0.0.1", 0, app(), threaded=True)
+def moto_endpoint(application: Any = None) -> Iterator[Endpoint]:
+    server = make_server("127.0.0.1", 0, application or app(), threaded=True)
     thread = threading.Thread(target=server.serve_forever, name="moto", daemon=True)
     thread.start()
     try:
