@@ -8,6 +8,7 @@ block (`regions`). Regions that were not touched since the last checkpoint need 
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from typing import NamedTuple
 
 from backends.disk.coding import Frames
@@ -71,15 +72,13 @@ class BlockMap:
 
     def find(self, start: int, count: int) -> Iterator[Stored | None]:
         """Where each block is; None for those that were never written or were discarded."""
-        for block in range(start, start + count):
-            index, place = divmod(block, REGION)
-            region = self.regions.get(index)
-            at, checksum = region.find(place) if region else (0, 0)
-            if not at:
+        objects = self.objects
+        for at, checksum in self._run(start, count) if count > 1 else (self._one(start),):
+            if at:
+                number = at >> PLACE
+                yield Stored(number, objects[number], at & _MASK, checksum)
+            else:
                 yield None
-                continue
-            number = at >> PLACE
-            yield Stored(number, self.objects[number], at & _MASK, checksum)
 
     def apply(self, commit: Commit) -> None:
         """Take over what a record changes. Every region it touches must be loaded."""
@@ -117,6 +116,23 @@ class BlockMap:
     def dead(self) -> Iterable[tuple[int, StoredObject]]:
         """The objects in which no block is left."""
         return [(number, found) for number, found in self.objects.items() if not found.live]
+
+    def _one(self, block: int) -> tuple[int, int]:
+        index, place = divmod(block, REGION)
+        region = self.regions.get(index)
+        return region.find(place) if region else (0, 0)
+
+    def _run(self, start: int, count: int) -> Iterator[tuple[int, int]]:
+        """Location and checksum of each block."""
+        while count:
+            index, place = divmod(start, REGION)
+            size = min(count, REGION - place)
+            region = self.regions.get(index)
+            if region is None:
+                yield from repeat((0, 0), size)
+            else:
+                yield from region.run(place, size)
+            start, count = start + size, count - size
 
     def _adopt_objects(self, commit: Commit) -> None:
         for index, new in enumerate(commit.objects):

@@ -1,6 +1,8 @@
 """A part of the map against plain lists, and what it takes of memory."""
 
+import gc
 import random
+import tracemalloc
 from array import array
 from collections import Counter
 
@@ -18,10 +20,13 @@ def test_it_is_two_lists_and_a_copy_is_what_it_was(
     chance = random.Random(seed)
     region, places, sums = Region(64), [0] * 64, [0] * 64
     copies: list[tuple[Region, list[int], list[int]]] = []
+    numbers = [0, 1 << 20, 1 << 27, 1 << 28, 1 << 40][: 1 + seed % 5]
+    firsts = [100, 4096, 8150][: 1 + seed % 3]
     for step in range(1, 60):
         first = chance.randrange(64)
         count = chance.randint(1, 64 - first)
-        at = chance.choice([0, step << PLACE | chance.randrange(100)])
+        number = step + chance.choice(numbers)
+        at = chance.choice([0, number << PLACE | chance.randrange(chance.choice(firsts))])
         if count == 1 and at:
             assert region.put(first, at, step) == places[first]
             places[first], sums[first] = at, step
@@ -33,6 +38,7 @@ def test_it_is_two_lists_and_a_copy_is_what_it_was(
             sums[first : first + count] = [step if at else 0] * count
         assert (list(region.places()), list(region.checksums())) == (places, sums)
         assert [region.find(n) for n in range(64)] == list(zip(places, sums, strict=True))
+        assert list(region.run(first, count)) == [region.find(n) for n in range(first, 64)][:count]
         assert list(region.written()) == [
             (n, place, sums[n]) for n, place in enumerate(places) if place
         ]
@@ -41,6 +47,22 @@ def test_it_is_two_lists_and_a_copy_is_what_it_was(
     for copy, then, sums_then in copies:
         assert (list(copy.places()), list(copy.checksums())) == (then, sums_then)
     assert Region.of(region.places(), region.checksums()) == region
+
+
+def test_a_block_takes_eight_bytes_or_nine() -> None:
+    blocks = regions.REGION // 32
+    for number, most in ((1, 2.2), (1 << 20, 2.45)):
+        places = array("Q", range(number << PLACE, (number << PLACE) + blocks))
+        places = array("Q", [at & ~0xFF000 for at in places])
+        sums = array("I", bytes(4 * blocks))
+        gc.collect()
+        tracemalloc.start()
+        try:
+            region = Region.of(places, sums)
+            assert tracemalloc.get_traced_memory()[0] < most * (1 << 20) / 32
+        finally:
+            tracemalloc.stop()
+        assert region.places() == places
 
 
 def test_only_what_is_touched_takes_memory() -> None:
