@@ -1,24 +1,26 @@
-"""The read cache: frames of objects in one local file of fixed size, the least used go first.
+"""The read cache: frames of objects in one local file of fixed size; those go first that nobody
+used since the last time round.
 
 It may lose or spoil anything at any time: whoever reads from it checks every block. So nothing of
 it is ever synced, and an error of its files is a miss. It lasts: beside the frames lies a table
 that says what each line holds, and what a crash tore there is a miss like any other.
 """
 
-import hashlib
 import os
 import struct
 import threading
 import zlib
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 
 from backends.disk.coding import FRAME
+from backends.disk.lines import Lines
 
 _BYTES = FRAME * 4096
 _SLOT = struct.Struct("<16sI")
-_SLOT_BYTES = _SLOT.size + 4
+_ENTRY = struct.Struct("<16sII")
+_SLOT_BYTES = _ENTRY.size
 """What a line holds and how many bytes, and a checksum of that."""
 
 
@@ -30,9 +32,8 @@ class Cache:
         self.hits = 0
         self.misses = 0
         self._lock = threading.Lock()
-        self._lines: OrderedDict[bytes, int] = OrderedDict()
-        self._free: list[int] = []
         self._count = max(1, size // _BYTES)
+        self._lines = Lines(self._count)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(path, flags, 0o600)
         self._table = os.open(path.with_name(f"{path.name}.table"), flags, 0o600)
@@ -41,32 +42,23 @@ class Cache:
     def get(self, key: str, frame: int) -> bytes | None:
         """The frame as it was put (the last of an object may be shorter, and then longer by
         rubbish), or None."""
-        name = _name(key, frame)
-        with self._lock:
-            line = self._lines.get(name)
-            if line is None:
-                self.misses += 1
-                return None
-            self._lines.move_to_end(name)
-            self.hits += 1
-            try:
-                return os.pread(self._file, _BYTES, line * _BYTES)
-            except OSError:
-                return None
+        found = self.part(key, frame, 0, _BYTES)
+        if found is None:
+            self.misses += 1
+        return found
 
     def part(self, key: str, frame: int, start: int, length: int) -> bytes | None:
         """Some bytes of a frame, or None; then nothing is counted, for `get` will be asked."""
         name = _name(key, frame)
         with self._lock:
-            line = self._lines.get(name)
+            line = self._lines.use(name)
             if line is None:
                 return None
-            self._lines.move_to_end(name)
             self.hits += 1
-            try:
-                return os.pread(self._file, length, line * _BYTES + start)
-            except OSError:
-                return None
+        try:  # meanwhile others need not wait; if the line gets new bytes now, that is a miss
+            return os.pread(self._file, length, line * _BYTES + start)
+        except OSError:
+            return None
 
     def put(self, key: str, frame: int, body: bytes | memoryview) -> None:
         """Keep a frame; there already: nothing."""
@@ -74,14 +66,13 @@ class Cache:
         with self._lock:
             if name in self._lines or self._file < 0:
                 return
-            line = self._free.pop() if self._free else self._lines.popitem(last=False)[1]
+            line = self._lines.spare()
             try:
                 os.pwrite(self._file, body, line * _BYTES)
                 os.pwrite(self._table, _slot(name, len(body)), line * _SLOT_BYTES)
             except OSError:
-                self._free.append(line)
                 return
-            self._lines[name] = line
+            self._lines.put(name, line)
 
     def holds(self, key: str, frame: int) -> bool:
         """Whether `get` would find it; counts as no use."""
@@ -92,9 +83,7 @@ class Cache:
         """Forget frames: they were found wrong, or their object is gone."""
         with self._lock:
             for frame in frames:
-                line = self._lines.pop(_name(key, frame), None)
-                if line is not None:
-                    self._free.append(line)
+                self._lines.drop(_name(key, frame))
 
     def used(self) -> int:
         """Bytes in use."""
@@ -103,8 +92,7 @@ class Cache:
     def close(self) -> None:
         """Let go of the files; what is in them is found again."""
         with self._lock:
-            self._lines.clear()
-            self._free = []
+            self._lines = Lines(1)
             if self._file >= 0:
                 os.close(self._file)
                 os.close(self._table)
@@ -115,14 +103,7 @@ class Cache:
         table = os.pread(self._table, self._count * _SLOT_BYTES, 0)
         os.ftruncate(self._table, self._count * _SLOT_BYTES)
         os.ftruncate(self._file, self._count * _BYTES)
-        taken = set()
-        for line in range(len(table) // _SLOT_BYTES):
-            slot = table[line * _SLOT_BYTES : (line + 1) * _SLOT_BYTES]
-            name, length = _SLOT.unpack_from(slot)
-            if length and slot == _slot(name, length) and name not in self._lines:
-                self._lines[name] = line
-                taken.add(line)
-        self._free += [line for line in range(self._count - 1, -1, -1) if line not in taken]
+        self._lines.restore(_whole(table))
 
 
 class NoCache(Cache):
@@ -158,7 +139,17 @@ class NoCache(Cache):
 
 
 def _name(key: str, frame: int) -> bytes:
-    return hashlib.blake2b(f"{key} {frame}".encode(), digest_size=16).digest()
+    return blake2b(f"{key} {frame}".encode(), digest_size=16).digest()
+
+
+def _whole(table: bytes) -> Iterator[tuple[int, bytes]]:
+    """Lines and what they hold, as far as the table is sound."""
+    view, size = memoryview(table), _SLOT.size
+    end = len(table) // _SLOT_BYTES * _SLOT_BYTES
+    for line, (name, length, checksum) in enumerate(_ENTRY.iter_unpack(view[:end])):
+        at = line * _SLOT_BYTES
+        if length and checksum == zlib.crc32(view[at : at + size]):
+            yield line, name
 
 
 def _slot(name: bytes, length: int) -> bytes:
