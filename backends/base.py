@@ -172,6 +172,9 @@ class Context:
     """Every target lies directly below; shared with Docker's mount namespace."""
     state: Path
     """A directory of this profile on this node that outlives the process. May not exist yet."""
+    trust: float = 3.0
+    """Seconds for which this node may go by what its storage last said of a claim: others wait at
+    least so much longer before they take what a node has that is not heard of any more."""
 
 
 @dataclass(frozen=True)

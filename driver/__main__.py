@@ -169,6 +169,7 @@ def open_backends(settings: Settings) -> dict[str, Backend[Any, Any]]:
             node=settings.node,
             mounts=settings.paths.mounts,
             state=settings.paths.state / "profiles" / profile.name,
+            trust=settings.terms().trust - settings.lease_renew,
         )
         made[profile.name] = cls(own, context)
     if problems:

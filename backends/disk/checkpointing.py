@@ -109,14 +109,16 @@ class Checkpointer:
         return self._change(step)
 
     def _change(self, step: Step) -> Head:
-        """Damaged when the head names an earlier checkpoint than it did: only we change it."""
+        """Damaged when the head names an earlier checkpoint than it did before it was read: only we
+        change it, and somebody else may do so while it is on its way to us."""
         journal = self._journal
+        known = journal.checkpointed
 
         def checked(head: Head) -> Head:
-            if head.checkpoint_seq < journal.checkpointed:
+            if head.checkpoint_seq < known:
                 raise Damaged(
                     f"the checkpoint of disk {head.uuid} is that of record {head.checkpoint_seq}, "
-                    f"and was that of record {journal.checkpointed}: the bucket was put back to an "
+                    f"and was that of record {known}: the bucket was put back to an "
                     "earlier state while the disk was used; unmount it, and see what kedge fsck "
                     "says"
                 )

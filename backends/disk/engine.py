@@ -23,6 +23,7 @@ from backends.disk.overlay import Dirty, Overlay
 from backends.disk.reader import Reader
 from backends.disk.shipping import Shipper
 from backends.disk.sweeping import EVERY, FIRST_AFTER, Sweeper
+from backends.disk.tenure import Tenure
 from backends.errors import Damaged, Fenced, HostError, Invalid, KedgeError, NotFound
 
 _ZERO = bytes(BLOCK)
@@ -53,6 +54,7 @@ class Parts:
     compactor: Compactor
     sweeper: Sweeper
     exposure: Exposure
+    tenure: Tenure
     replayed: frozenset[int] = frozenset()
     """FUSE requests that the log has already, of a server that died."""
     lost_after: int = 0
@@ -96,6 +98,13 @@ class Disk:
     def read(self, offset: int, length: int) -> bytes:
         """See BlockDevice."""
         first, count = self._blocks(offset, length)
+        found = self._read_patiently(first, count)
+        with self._breaking():  # now, not before: fetching may have taken any time
+            self.parts.tenure.assure(self.parts.checkpointer.confirm)
+        return found
+
+    def _read_patiently(self, first: int, count: int) -> bytes:
+        """Fenced, Damaged: whoever misses something looks whether the disk is still ours."""
         try:
             return self._read(first, count)
         except (NotFound, _Moved, Damaged) as error:
@@ -106,7 +115,7 @@ class Disk:
             if isinstance(error, NotFound):
                 self.parts.reader.note_damage(error.message)
         raise Damaged(
-            f"disk {self.parts.journal.uuid} cannot read {length} bytes at {offset}: "
+            f"disk {self.parts.journal.uuid} cannot read {count * BLOCK} bytes at {first * BLOCK}: "
             "an object is gone, or the local log is damaged"
         )
 
@@ -169,7 +178,7 @@ class Disk:
 
     def _ship_exposed(self) -> None:
         """Until it is no more: a flush waits for the store then, as all do with `store`."""
-        with self.parts.exposure.wait():
+        with self.parts.exposure.waits.one():
             while self._exposed():
                 with self._shipping:
                     with self._lock:

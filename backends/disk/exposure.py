@@ -1,7 +1,8 @@
 """How long what a flush has confirmed may be on this node alone (`rpo_limit`)."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+
+from backends.disk.waits import Waits
 
 
 class Exposure:
@@ -9,13 +10,12 @@ class Exposure:
     was there already when the disk was opened; how old it is, nobody knows, so it counts as too old
     until it is in the store."""
 
-    def __init__(
-        self, limit: float = 0.0, *, clock: Callable[[], float] = lambda: 0.0, found: int = 0
-    ) -> None:
+    def __init__(self, limit: float, *, clock: Callable[[], float], found: int = 0) -> None:
+        self.waits = Waits(clock)
+        """Flushes that wait for the store, because of the limit."""
         self._limit = limit
         self._clock = clock
         self._found = found
-        self._waiting: list[float] = []
 
     def too_long(self, since: float | None, shipped: int) -> bool:
         """Whether nothing may be confirmed now: `since` is when the oldest write that is not in the
@@ -23,18 +23,3 @@ class Exposure:
         if not self._limit or since is None:
             return False
         return shipped < self._found or self._clock() - since >= self._limit
-
-    @contextmanager
-    def wait(self) -> Iterator[None]:
-        """Meanwhile a flush waits."""
-        began = self._clock()
-        self._waiting.append(began)
-        try:
-            yield
-        finally:
-            self._waiting.remove(began)
-
-    @property
-    def held(self) -> float:
-        """For how many seconds the flush has waited that waits longest; 0: none does."""
-        return max((self._clock() - began for began in self._waiting[:]), default=0.0)

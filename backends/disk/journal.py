@@ -23,6 +23,7 @@ from backends.disk.head import Head
 from backends.disk.history import Held, Owner, Tail
 from backends.disk.liveness import Litter
 from backends.disk.naming import located, made_at, maker, prefix_of, seq_of
+from backends.disk.tenure import Tenure
 from backends.disk.upcoming import Upcoming
 from backends.errors import Damaged, Fenced, NotFound, Unavailable
 from backends.stores.base import Store
@@ -60,9 +61,11 @@ class Journal:
         wait: Callable[[int], None],
         coder: Coder = PLAIN,
         pool: Executor | None = None,
+        tenure: Tenure | None = None,
     ) -> None:
         self.uuid = head.uuid
         self.owner = owner
+        self.tenure = tenure or Tenure()
         self.tail = Tail()
         self.map = BlockMap(head.size // 4096)
         self.regions: dict[int, str] = {}
@@ -269,11 +272,14 @@ class Journal:
 
     def _create(self, own: Commit) -> bool:
         """Make a record, and take it over. False when another one stands there: that one is."""
-        body = own.encode()
+        body, began = own.encode(), self.tenure.moment()
         taken = self.patiently(lambda: create(self._store, self.prefix + own.key, body))
         found = own if taken is None else self._decoded(taken.body, own.seq)
         self._take(found)
-        return found.put_id == own.put_id
+        if found.put_id != own.put_id:
+            return False
+        self.tenure.prove(began)
+        return True
 
     def _decoded(self, body: bytes, seq: int) -> Commit:
         """The record; read again when the bytes were spoiled on their way."""

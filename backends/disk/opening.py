@@ -28,6 +28,7 @@ from backends.disk.overlay import SEAL_BLOCKS, Overlay
 from backends.disk.reader import Reader
 from backends.disk.shipping import Shipper
 from backends.disk.sweeping import AGE, Sweeper
+from backends.disk.tenure import Moment, Tenure
 from backends.errors import Fenced
 from backends.stores.base import Store
 
@@ -51,6 +52,8 @@ class Place:
     """Monotonic seconds."""
     wait: Callable[[int], None]
     """Before the n-th repetition of what the store could not answer."""
+    moment: Callable[[], Moment] = lambda: (0.0,)
+    """For strict reads: clocks that tell how long the machine has slept, too."""
     pool: Executor | None = None
     """For uploads; `readers` for what a read waits for, `background` for what nobody does; `early`
     for parts of the map that may be touched soon."""
@@ -67,6 +70,8 @@ class Terms:
     durability: Durability = Durability.LOCAL
     rpo_limit: float = 0.0
     """Seconds for which a local flush confirms what is on this node alone; 0: without end."""
+    trust: float = 0.0
+    """Seconds for which a read goes by what the store last said of the owner; 0: for ever."""
     segment: int = 32 << 20
     """Bytes of a file of the local log."""
     segments: int = 32
@@ -102,6 +107,7 @@ def open_disk(
         wait=place.wait,
         coder=place.coder,
         pool=place.readers,
+        tenure=Tenure(terms.trust, place.moment, place.clock),
     )
     journal.load(head)
     if place.early and not (binding and binding.session == owner.session.hex()):
@@ -230,6 +236,7 @@ def _assembled(
     shipper = Shipper(journal, found.log, cache, place.pool, place.new_id)
     return Parts(
         journal=journal,
+        tenure=journal.tenure,
         log=found.log,
         overlay=overlay,
         cache=cache,

@@ -27,6 +27,7 @@ from backends.disk.logfiles import LogFiles
 from backends.disk.opening import Place, Terms, open_disk
 from backends.disk.orphaned import branch_name, orphan_name
 from backends.disk.scrubbing import Scrubber
+from backends.disk.tenure import Moment
 from backends.disk.unlocking import coder_of
 from backends.disk.warming import Warming
 from backends.disk.worker import Worker
@@ -81,6 +82,8 @@ class Arguments:
     durability: str = "local"
     rpo: float = 1.0
     rpo_limit: float = 0.0
+    trust: float = 0.0
+    """For strict reads: seconds for which they go by what the store last said."""
     scrub: float = 60.0
     compress: str = "none"
     keys: str = ""
@@ -155,7 +158,8 @@ class RemoteDisk(Disk):
         return {
             "bytes": len(self.parts.overlay) * 4096,
             "seconds": round(time.monotonic() - since, 1) if since is not None else 0.0,
-            "flushes_wait": round(self.parts.exposure.held, 1),
+            "flushes_wait": round(self.parts.exposure.waits.longest, 1),
+            "reads_wait": round(self.parts.tenure.waits.longest, 1),
             "commit": journal.tail.seq,
             "epoch": journal.owner.epoch,
             "objects": objects,
@@ -193,6 +197,7 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
         new_id=random_id,
         clock=time.monotonic,
         wait=pause,
+        moment=_moment,
         pool=uploads,
         readers=readers,
         background=background,
@@ -228,6 +233,7 @@ def _terms(arguments: Arguments) -> Terms:
     return Terms(
         durability=Durability(arguments.durability),
         rpo_limit=arguments.rpo_limit,
+        trust=arguments.trust,
         segment=_SEGMENT,
         segments=max(4, arguments.log_bytes // _SEGMENT),
         connection=arguments.connection & 0xFFFFFFFF,
@@ -320,6 +326,12 @@ def _client(bucket: Bucket) -> Any:
 def pause(count: int) -> None:
     """Wait before asking a store for the `count`-th time again."""
     time.sleep(min(_LONGEST, 0.05 * 2 ** min(count, 10)))
+
+
+def _moment() -> Moment:
+    """A clock that goes on while the machine sleeps, and the one that is set when a machine was
+    paused from outside, which stops all others."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME), time.time()
 
 
 def random_id() -> bytes:

@@ -18,6 +18,7 @@ from backends.disk.head import CLAIM_SHIFT, Head, Heads, State
 from backends.disk.orphaned import orphan_name, unsent
 from backends.disk.remote import Arguments, Bucket, random_id
 from backends.disk.serve import Config
+from backends.disk.tenure import Reads
 from backends.disk.unlocking import coder_of, wrapped
 from backends.errors import (
     Claimed,
@@ -256,6 +257,7 @@ class Disks:
                 durability=options.durability.value,
                 rpo=options.rpo,
                 rpo_limit=options.rpo_limit,
+                trust=self.context.trust if options.reads is Reads.STRICT else 0.0,
                 log_bytes=int(options.log),
                 cache_bytes=int(options.cache),
             )

@@ -25,6 +25,9 @@ def shown(lag: Mapping[str, Any]) -> dict[str, str]:
             f"for the bucket since {lag['flushes_wait']:g} s: what is not in it is older than "
             "rpo_limit"
         )
+    if lag.get("reads_wait"):
+        seconds = f"{lag['reads_wait']:g} s"
+        facts["reads_wait"] = f"for the bucket to say whose the volume is, since {seconds}"
     if lag["damaged"]:
         facts["damaged"] = "; ".join(lag["damaged"])
     if lag["trouble"]:
@@ -51,6 +54,15 @@ def judged(name: str, lag: Mapping[str, Any], rpo: float) -> list[Finding]:
                 *(Level.WARNING, subject),
                 f"fsync has waited {lag['flushes_wait']:g} s for the bucket: what is not in it is "
                 "older than the volume's rpo_limit",
+                "make the bucket reachable, or faster; nothing fails meanwhile",
+            )
+        )
+    if lag.get("reads_wait"):
+        found.append(
+            Finding(
+                *(Level.WARNING, subject),
+                f"a read has waited {lag['reads_wait']:g} s for the bucket to say whose the volume "
+                "is (reads=strict)",
                 "make the bucket reachable, or faster; nothing fails meanwhile",
             )
         )

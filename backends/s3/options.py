@@ -8,6 +8,7 @@ from pathlib import Path
 from backends.base import Access, ProfileSettings
 from backends.disk.coding import Compression
 from backends.disk.engine import Durability
+from backends.disk.tenure import Reads
 from backends.host.filesystems import FileSystem, driver_of
 from backends.options import Size, option
 from backends.sizes import broken
@@ -80,6 +81,12 @@ class S3Options(SnapshotOptions):
         help="with durability=local: once the oldest write that is not in the bucket is so many "
         "seconds old, fsync waits for the bucket, so that a node that is cut off confirms no more "
         "than that; 0: it goes on until `log` is full",
+    )
+    reads: Reads = option(
+        Reads.RELAXED,
+        help="what a read needs; relaxed: nothing, a node that was frozen may answer with what it "
+        "knew until its next write is refused; strict: that the bucket said moments ago whose the "
+        "volume is; while it is away, reads wait",
     )
     compress: Compression = option(
         Compression.NONE, help="how what is in the bucket is made smaller; zstd is smallest"

@@ -216,6 +216,48 @@ def test_partition_container_still_writing_and_old_node_returns_after_takeover(
 
 
 @meets(MariaDB)
+def test_partition_container_still_writing_within_its_rpo_limit(
+    server: ObjectStore, home: Path, kind: type[Database]
+) -> None:
+    """Cut off from the store, a database gets confirmations for as long as the limit says and then
+    waits, without an error. What another node lacks of them was confirmed within that time."""
+    prefix, limit = f"limit-{kind.__name__}", 8.0
+    with (
+        way_to(server) as way,
+        nodes(server, home, "one", url=way_url(way), prefix=prefix) as (one,),
+        nodes(server, home, "two", prefix=prefix) as (two,),
+    ):
+        volume = one.create(rpo_limit=str(limit))
+        one.attach(volume, 1)
+
+        def kill(ledger: Ledger, db: Database) -> None:
+            one.path.call("settle", seconds=120)
+            goes_on(ledger)
+            way.stall()
+            until = time.monotonic() + 60
+            while one.lag()["flushes_wait"] < 3:
+                assert time.monotonic() < until, one.lag()
+                time.sleep(0.1)
+            stopped = ledger.acknowledged
+            time.sleep(2)
+            assert ledger.acknowledged == stopped, "confirmed beyond the limit"
+            found.append(rows_on(two.attach(volume, 2), kind))
+            way.drop()
+            way.well()
+            fenced(one)
+            assert ledger.acknowledged == stopped, "confirmed what a fenced node has written"
+
+        found: list[int] = []
+        ledger = written(one, kind, kill)
+        lost = ledger.times[found[0] : ledger.acknowledged]
+        span = lost[-1] - lost[0] if lost else 0.0
+        print(f"{ledger.acknowledged} rows confirmed, {found[0]} found, within {span:.2f} s")
+        assert limit / 2 < span <= limit + 1, "the limit is not what is lost"
+        one.lose(disk=False)
+        two.detach()
+
+
+@meets(MariaDB)
 def test_process_or_node_paused_then_resumed(pair: list[Node], kind: type[Database]) -> None:
     one, two = pair
     volume = one.create()

@@ -64,6 +64,14 @@ def test_a_limit_that_is_reached_is_said() -> None:
     assert "fsync has waited 12.3 s" in found.detail
 
 
+def test_reads_that_wait_are_said() -> None:
+    waits = {**LAG, "reads_wait": 12.3}
+    assert "reads_wait" not in shown({**LAG, "reads_wait": 0.0})
+    assert "since 12.3 s" in shown(waits)["reads_wait"]
+    (found,) = judged("db", waits, 1.0)
+    assert (found.level, "12.3 s" in found.detail) == (Level.WARNING, True)
+
+
 def test_doctor_says_what_waits_and_what_is_damaged() -> None:
     assert judged("db", LAG, 1.0) == []
     (late,) = judged("db", {**LAG, "seconds": 40.0, "trouble": "503 SlowDown"}, 1.0)
@@ -267,6 +275,7 @@ def test_every_option_is_checked() -> None:
         "durability": "cloud",
         "rpo": "soon",
         "rpo_limit": "0.5",
+        "reads": "sometimes",
         "compress": "gzip",
         "encrypt": "",
         "cache": "much",

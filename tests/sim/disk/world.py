@@ -251,6 +251,8 @@ class World(world.World):
     def adopt(self, node: Node, past: Image) -> None:
         """From now on this is the history."""
         ops: list[Op] = [(block, 1, stamp) for block, stamp in enumerate(past)]
+        if self.opened:
+            self.opened.passed = self.now
         self.opened = Session(Node("nobody"), None, ops, store=len(ops))  # type: ignore[arg-type]
         self.opened.made = [self.now] * len(ops)
         self.truth, self.in_store = ops, len(ops)

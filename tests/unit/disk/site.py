@@ -95,6 +95,7 @@ class Site:
             boot=f"{node.name} {node.boot}",
             new_id=lambda: next(self._ids).to_bytes(16, "big"),
             clock=lambda: self.now,
+            moment=lambda: (self.now,),
             wait=wait,
         )
 

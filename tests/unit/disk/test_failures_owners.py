@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
+from unittest.mock import patch
 
 import pytest
 
@@ -13,6 +14,7 @@ from backends.disk import pins
 from backends.disk.cloning import clone_disk
 from backends.disk.deletion import delete_disk
 from backends.disk.engine import Disk
+from backends.disk.head import Head, Heads
 from backends.errors import Damaged, Fenced, KedgeError, NotFound
 from backends.stores.faulty import Crash, FaultyStore
 from backends.stores.memory import MemoryStore
@@ -387,3 +389,24 @@ def test_a_store_is_what_these_tests_say(  # the counting above must see every r
     ):
         act()
     assert way.calls == 7
+
+
+def test_a_checkpoint_while_a_read_asks_for_the_head_is_no_damage() -> None:
+    """The head that comes is that of before the checkpoint: nobody has put it back."""
+    site = Site()
+    disk = site.open(site.node("one"), 1, trust=3.0)
+    site.write(disk, 0, 1, 4)
+    shipped(disk)
+    real, meanwhile = Heads._read, [disk.checkpoint]
+
+    def on_its_way(heads: Heads, uuid: str) -> tuple[Head, str]:
+        found = real(heads, uuid)
+        if meanwhile:
+            meanwhile.pop()()
+        return found
+
+    site.now += 10.0
+    with patch.object(Heads, "_read", on_its_way):
+        assert read(disk) == site.image
+    assert not meanwhile
+    disk.flush()

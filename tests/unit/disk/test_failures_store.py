@@ -156,7 +156,7 @@ def test_partition_container_still_writing_within_its_rpo_limit(site: Site) -> N
     def others() -> None:
         if disk.parts.log.room(9 * 4096):
             site.write(disk, 4 + int(site.now - began) % 8, 10)
-        waited.append(disk.parts.exposure.held)
+        waited.append(disk.parts.exposure.waits.longest)
 
     one.way.faults, site.back, site.meanwhile = AWAY, [(began + 100, one)], others
     while not waited and site.now - began < 60:
@@ -167,7 +167,7 @@ def test_partition_container_still_writing_within_its_rpo_limit(site: Site) -> N
     assert max(confirmed[:-1]) < 30.0 <= confirmed[-1], "it confirms until the limit, not longer"
     assert confirmed[-1] >= 100.0, "it did not wait until the store was back"
     assert max(waited) > 60.0, "nobody is told that flushes wait"
-    assert disk.parts.exposure.held == 0.0
+    assert disk.parts.exposure.waits.longest == 0.0
     site.meanwhile, site.back = (lambda: None), []
     site.write(disk, 30, 99)
     disk.flush()

@@ -19,6 +19,7 @@ from backends.disk.head import Head, Heads, State
 from backends.disk.journal import Journal
 from backends.disk.locallog import LocalLog
 from backends.disk.shipping import Shipper
+from backends.disk.tenure import Tenure
 from backends.errors import Fenced, HostError, KedgeError, NoSpace
 from tests.unit.disk import (
     test_failures,
@@ -29,7 +30,11 @@ from tests.unit.disk import (
     test_reopening,
 )
 from tests.unit.disk.site import Site, read, shipped
-from tests.unit.disk.test_world import limits_do_not_count, what_was_found_is_young
+from tests.unit.disk.test_world import (
+    limits_do_not_count,
+    strict_reads_do_not_ask,
+    what_was_found_is_young,
+)
 from tests.unit.disk.world import content, small_sizes
 
 
@@ -156,6 +161,28 @@ def a_full_disk_is_an_error() -> Any:
     return patch.object(locallog, "suppress", lambda *errors: nullcontext())
 
 
+def proofs_count_from_their_answer() -> Any:
+    """That a record was accepted is taken for known as of its answer."""
+    return patch.object(Tenure, "prove", lambda self, began: _prove(self, self.moment()))
+
+
+_prove = Tenure.prove
+
+
+def one_clock_is_enough() -> Any:
+    """Only the clock is asked that goes on while the machine sleeps."""
+    return patch.object(Tenure, "_since", lambda self, before: self.moment()[0] - before[0])
+
+
+def everybody_asks() -> Any:
+    """Whoever waits for an answer asks as well when it is there."""
+
+    def assure(self: Tenure, ask: Callable[[], object]) -> None:
+        ask()
+
+    return patch.object(Tenure, "assure", assure)
+
+
 def a_limit_is_an_error() -> Any:
     """A flush over what is too old fails."""
 
@@ -226,6 +253,32 @@ PAIRS: list[tuple[Callable[[], Any], Seen]] = [
     (pages_are_believed, lambda s, p: local.test_local_disk_eio_on_log_is_not_forgotten(s, 0)),
     (the_fenced_go_on, lambda s, p: test_failures.test_old_node_returns_after_takeover(s)),
     (a_full_log_is_an_error, lambda s, p: a_full_log_makes_writers_wait(s)),
+    (
+        strict_reads_do_not_ask,
+        lambda s, p: (
+            test_failures.test_process_or_vm_paused_for_an_hour_then_resumed_reads_nothing_stale(s)
+        ),
+    ),
+    (
+        proofs_count_from_their_answer,
+        lambda s, p: (
+            test_failures.test_process_or_vm_paused_for_an_hour_then_resumed_and_a_late_answer_proves_little(
+                s
+            )
+        ),
+    ),
+    (
+        one_clock_is_enough,
+        lambda s, p: (
+            test_failures.test_process_or_vm_paused_for_an_hour_then_resumed_by_whatever_clock()
+        ),
+    ),
+    (
+        everybody_asks,
+        lambda s, p: (
+            test_failures.test_process_or_vm_paused_for_an_hour_then_resumed_and_one_asks_for_all()
+        ),
+    ),
     (
         limits_do_not_count,
         lambda s, p: (

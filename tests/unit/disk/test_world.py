@@ -17,6 +17,7 @@ from backends.disk.history import Held, Tail
 from backends.disk.journal import Journal
 from backends.disk.locallog import LocalLog
 from backends.disk.overlay import Changes, Overlay
+from backends.disk.tenure import Tenure
 from backends.errors import Damaged, Unavailable
 from backends.stores.base import Store
 from backends.stores.faulty import Faults
@@ -166,7 +167,13 @@ def what_was_found_is_young() -> Any:
     )
 
 
+def strict_reads_do_not_ask() -> Any:
+    """What an owner knew once is enough."""
+    return patch.object(Tenure, "assure", lambda self, ask: None)
+
+
 MUTANTS = [
+    strict_reads_do_not_ask,
     limits_do_not_count,
     what_was_found_is_young,
     no_fence,
@@ -185,11 +192,23 @@ def lonely(seed: int) -> World:
     return World(seed, Faults(), nodes=1)
 
 
-WORLDS = {flushes_do_not_sync: lonely}
+def plain(seed: int) -> World:
+    """Neither a limit nor strict reads."""
+    world = World(seed)
+    world.limit = world.trust = 0.0
+    return world
+
+
+WORLDS = {flushes_do_not_sync: lonely, fences_are_collected: plain}
 """Where a mutant shows soonest."""
 
 
-@pytest.mark.parametrize("mutant", MUTANTS)
+SLOW = {what_was_found_is_young: pytest.mark.sim}
+
+
+@pytest.mark.parametrize(
+    "mutant", [pytest.param(one, marks=SLOW.get(one, ()), id=one.__name__) for one in MUTANTS]
+)
 def test_every_broken_rule_is_seen(mutant: Callable[[], Any]) -> None:
     with mutant():
         for seed in range(200):

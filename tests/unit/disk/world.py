@@ -148,6 +148,8 @@ class Session:
     """How many of them a store flush has promised."""
     made: list[float] = field(default_factory=list)
     """When each of them was written."""
+    passed: float | None = None
+    """Since when somebody else has the disk."""
     confirmed: list[tuple[int, float]] = field(default_factory=list)
     """How many of them a flush confirmed, and when."""
     dead: bool = False
@@ -195,6 +197,8 @@ class World:
         }
         self.limit = (0.0, 4.0, 0.0, 9.0, 0.0)[seed % 5]
         """The disk's `rpo_limit`."""
+        self.trust = (0.0, 0.0, 3.0)[seed % 3]
+        """Of strict reads, seconds."""
         self.coder, wrapped = coder(seed)
         heads = Heads(StoreRecords(self.bucket))
         heads.create(UUID, BLOCKS * 4096, key_name="k" if wrapped else "", wrapped_key=wrapped)
@@ -342,6 +346,8 @@ class World:
         for block, stamp in enumerate(found):
             if stamp not in {one[block] for one in possible}:
                 raise Broken(f"block {block} reads {stamp}, not {possible[-1][block]}")
+        if self.trust and session.passed is not None and self.now >= session.passed + self.trust:
+            raise Broken(f"read what is old since {session.passed:g} at {self.now:g}")
 
     def stamps(self, disk: Disk) -> list[int]:
         body = disk.read(0, BLOCKS * 4096)
@@ -408,6 +414,7 @@ class World:
         session = Session(node, disk, ops[:length], store=self.in_store)
         session.local = length
         if owner:
+            owner.passed = self.now
             self.within_limit(owner, length)
             session.made = owner.made[:length]
             session.confirmed = [one for one in owner.confirmed if one[0] <= length]
@@ -456,6 +463,7 @@ class World:
             new_id=lambda: self.chance.randbytes(16),
             coder=self.coder,
             clock=lambda: self.now,
+            moment=lambda: (self.now,),
             wait=wait,
         )
 
@@ -465,6 +473,7 @@ class World:
     def terms(self) -> Terms:
         return Terms(
             rpo_limit=self.limit,
+            trust=self.trust,
             segment=56 * 1024,
             segments=8,
             batch=self.chance.choice((1, 3, 8192)),
