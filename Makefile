@@ -39,28 +39,9 @@ test: venv ## everything, on real parts; installs what it needs (root)
 	$(PY) -m mypy
 	$(PY) -m tests.tries $(WORKERS)
 
-soak: venv ## the tests that grow with time, for as long as a night (root)
-	KEDGE_KILLS=40 KEDGE_KILL_SIZE=700M $(PY) -m pytest -s --timeout 3600 tests/lab/test_datapath_kills.py
-	$(PY) -m pytest -s tests/swarm/moves_on_ceph.py tests/swarm/moves_on_gluster.py \
-	    tests/swarm/moves_on_s3.py
-	KEDGE_KILLS=40 KEDGE_KILL_SIZE=700M KEDGE_KILL_DISK=1G \
-	    $(PY) -m pytest -s --timeout 3600 tests/lab/test_datapath_s3.py
-	KEDGE_DATABASES=both KEDGE_OUTAGE=240 $(PY) -m pytest -s --timeout 900 tests/lab/soak_s3_databases.py \
-	    tests/lab/soak_s3_damage.py
-	$(PY) -m pytest -s tests/lab/soak_s3_takeovers.py
-	$(PY) -m pytest --timeout 3600 tests/lab/soak_s3_snapshots.py tests/contract/soak_s3.py
-	KEDGE_CUTS=300 KEDGE_CUTS_FS=ext4,xfs $(PY) -m pytest -s --timeout 3600 tests/lab/test_s3_cuts.py
-	KEDGE_CUTS=40 $(PY) -m pytest -s tests/lab/soak_s3_cuts.py
-	$(PY) -m pytest tests/engine/soak_containers.py tests/engine/soak_backends.py \
-	    tests/engine/soak_s3.py
-	$(PY) -m pytest tests/ceph/soak_away.py tests/ceph/engine/soak_containers.py tests/ceph/engine/soak_away.py
-	KEDGE_SIM_SEEDS=20000 KEDGE_SIM_FIRST=$${KEDGE_SIM_FIRST:-$$RANDOM} \
-	    $(PY) -m pytest -n 2 -m sim --timeout 7200 tests/sim/disk
-	$(PY) -m docs.model.disk
-	$(PY) -m pytest tests/gluster/soak_databases.py tests/gluster/soak_snapshots.py \
-	    tests/gluster/soak_leases.py tests/gluster/soak_engine.py \
-	    tests/gluster/soak_healing.py tests/gluster/soak_silence.py \
-	    tests/gluster/soak_promises.py
+soak: venv ## the tests that grow with time, for as long as a night (root); ONLY="s3 gluster-swarm": some
+	packaging/test-needs.sh
+	$(PY) -m tests.soak $(ONLY)
 
 bench: venv ## latency, data path, loop images: tables and plots in bench/results (five minutes of a quiet machine; root)
 	packaging/needs.sh fio sysbench mariadb-server-core mariadb-client
