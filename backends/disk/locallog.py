@@ -5,6 +5,7 @@ sync itself and reading go on beside them. After any failure to write or sync no
 believed any more: the log stays failed until it is opened anew.
 """
 
+import hashlib
 import json
 import re
 import struct
@@ -16,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from backends.disk import logformat
-from backends.disk.logformat import HEADER, Entry, Kind, Scan, SegmentHead
+from backends.disk.logformat import HEADER, Entry, Kind, Scan, Seal, SegmentHead
 from backends.disk.pages import Pages
 from backends.errors import Damaged, HostError
 
@@ -73,12 +74,20 @@ class Binding:
         """What its segments carry."""
         return zlib.crc32(f"{self.uuid} {self.log}".encode())
 
+    @property
+    def salt(self) -> bytes:
+        """What the segments carry that are begun in this life of the log: nobody can guess it who
+        does not know the log's name, and after a power cut it is another one."""
+        life = f"{self.uuid} {self.log} {self.epoch} {self.session} {self.boot}"
+        return hashlib.sha256(life.encode()).digest()[: logformat.SALT]
+
 
 @dataclass
 class _Segment:
     number: int
     first: int
     last: int
+    seal: Seal
     end: int = HEADER
     name: str = ""
 
@@ -141,8 +150,8 @@ class LocalLog:
                 *(self.seq + 1, kind, offset, length, unique, connection, self.synced, sums),
                 *(end - len(body), end),
             )
-            parts = [logformat.encode(entry), body] if len(body) else [logformat.encode(entry)]
-            self._files.write(segment.name, segment.end, parts)
+            head = logformat.encode(entry, segment.seal, segment.end)
+            self._files.write(segment.name, segment.end, [head, body] if len(body) else [head])
         except HostError as error:
             self._fail(error.message)
             raise
@@ -221,17 +230,22 @@ class LocalLog:
             return last
         if size + HEADER > self.binding.segment:
             raise HostError(f"an entry of {size} bytes does not fit the log's segments")
-        new = _Segment(last.number + 1 if last else self.seq + 1, self.seq + 1, self.seq)
-        name = _name(new.number)
+        head = self._head(last.number + 1 if last else self.seq + 1)
+        new = _Segment(head.number, head.first, self.seq, head.seal)
+        name = new.name
         if not self._spare:
             self._allocate()
         self._files.rename(self._spare.pop(0), name)
-        head = SegmentHead(new.number, new.first, self.synced, self.binding.identity)
         self._files.write(name, 0, [head.encode()])
         self._unsynced.add(name)
         self._renamed = True
         self._segments.append(new)
         return new
+
+    def _head(self, number: int) -> SegmentHead:
+        """That of a segment which begins with the next entry."""
+        binding = self.binding
+        return SegmentHead(number, self.seq + 1, self.synced, binding.identity, binding.salt)
 
     def _allocate(self) -> None:
         names = {f"spare-{number:04x}" for number in range(self._limit + 1)}
@@ -263,11 +277,12 @@ class LocalLog:
                     cut_off.append(_name(number))
                     continue
                 found, self._segments, witnessed = [], [], 0
-            scan = Scan(self._pages(number), number * self.binding.segment, head.first, upto)
+            base = number * self.binding.segment
+            scan = Scan(self._pages(number), base, head.first, head.seal, upto)
             found += scan.entries()
             expected = scan.expected
             witnessed = max(witnessed, scan.witnessed)
-            self._segments.append(_Segment(number, head.first, expected - 1, scan.end))
+            self._segments.append(_Segment(number, head.first, expected - 1, head.seal, scan.end))
         last = (expected or 1) - 1
         if witnessed > max(last, upto):
             raise Damaged(
@@ -319,10 +334,10 @@ class LocalLog:
         """Whether there is an entry that is not in the store, as far as is known here and as the
         caller knows of those up to `upto`. Changes nothing."""
         upto, heads = max(upto, self._sent()), self._heads()
-        for place, (number, _) in enumerate(heads):
+        for place, (number, head) in enumerate(heads):
             if heads[place + 1 :] and heads[place + 1][1].first <= upto + 1:
                 continue
-            if any(seq > upto for seq in logformat.numbers(self._pages(number))):
+            if any(seq > upto for seq in logformat.numbers(self._pages(number), head.seal)):
                 return True
         return False
 
@@ -350,15 +365,15 @@ class LocalLog:
         """Make all that lies behind the end of the last segment unreadable: whole entries of a
         future that did not happen, after a power cut, to which the next ones could lead right up,
         of whichever server; or the bytes of one that is torn, which may look like anything.
-        `closed`: go on in a new segment. After the death of a process alone the log goes on in the
-        same one: a server that dies again and again would fill it with segments that hold next to
-        nothing."""
+        `closed`: go on in a new segment, as also behind one of an older version. After the death of
+        a process alone the log goes on in the same one: a server that dies again and again would
+        fill it with segments that hold next to nothing."""
         if not self._segments:
             return
         last = self._segments[-1]
         if for_good and last.end < self.binding.segment:
             self._files.zero(last.name, last.end, self.binding.segment - last.end)
-        if closed:
+        if closed or not last.seal.places:
             last.end = self.binding.segment
 
     def _heads(self) -> list[tuple[int, SegmentHead]]:

@@ -4,6 +4,7 @@
 """
 
 import functools
+import zlib
 from array import array
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,7 @@ from backends.disk.commit import Commit, DataObject, Extent, Kind, ObjectName
 from backends.disk.head import Head, Pin, State
 from backends.disk.history import Held, Tail
 from backends.disk.liveness import Litter
-from backends.disk.logformat import Entry, Scan, SegmentHead, checksums, encode
+from backends.disk.logformat import HEADER, Entry, Scan, SegmentHead, checksums, encode
 from backends.disk.logformat import Kind as EntryKind
 from backends.disk.regions import Region
 from backends.disk.segment import Segment
@@ -70,6 +71,7 @@ REGION = Region(regions.REGION)
 REGION.put(17, (3 << 20) | 1, 99)
 ENTRY = Entry(1, EntryKind.WRITE, 4096, 4096, 77, 5, 0, checksums(BLOCK))
 HEAD = SegmentHead(1, 1, 0, 1234)
+SALTED = replace(HEAD, salt=bytes(range(16, 32)))
 
 CIPHER = Cipher(bytes(range(32)))
 _BODIES, _LENGTHS = Coder(cipher=CIPHER).encode(COMMIT.put_id, [BLOCK])
@@ -105,11 +107,16 @@ FILES: dict[str, Callable[[], bytes]] = {
     "manifest-2": MANIFEST.encode,
     "head-2": HEAD_OF_DISK.encode,
     "region-1": lambda: checkpoint.encode_region(UUID, 0, 7, REGION),
-    "local-log-1": lambda: HEAD.encode() + encode(ENTRY) + BLOCK,
+    **{
+        f"local-log-{head.version}": functools.partial(
+            lambda head: head.encode() + encode(ENTRY, head.seal, HEADER) + BLOCK, head
+        )
+        for head in (HEAD, SALTED)
+    },
 }
 
 
-ALL = ["commit-1", "data-1", "manifest-2", "region-1", "local-log-1"]
+ALL = ["commit-1", "data-1", "manifest-2", "region-1", "local-log-1", "local-log-2"]
 ALL += ["commit-2", "data-2", "manifest-2-coded"]
 
 
@@ -148,13 +155,31 @@ def test_a_head() -> None:
         Head.decode(Record(f"disks/{UUID}", golden("head-2").replace(b'": 2', b'": 3', 1), "1"))
 
 
-def test_a_local_log() -> None:
-    body = golden("local-log-1")
-    assert FILES["local-log-1"]() == body
-    assert SegmentHead.decode(body) == HEAD
-    (entry,) = Scan(body, 0, 1).entries()
+def scanned(body: bytes) -> tuple[SegmentHead | None, list[Entry]]:
+    head = SegmentHead.decode(body)
+    return head, list(Scan(body, 0, 1, head.seal).entries()) if head else []
+
+
+@pytest.mark.parametrize("head", [HEAD, SALTED])
+def test_a_local_log(head: SegmentHead) -> None:
+    name = f"local-log-{head.version}"
+    body = golden(name)
+    assert FILES[name]() == body
+    found, (entry,) = scanned(body)
+    assert found == head
     assert (entry.seq, entry.offset, entry.unique, entry.connection) == (1, 4096, 77, 5)
     assert body[entry.position : entry.end] == BLOCK
+
+
+def test_a_server_of_version_1_says_that_a_local_log_is_newer() -> None:
+    """It looks at the first 48 bytes: were their checksum wrong, it would remove the file."""
+    body = golden("local-log-2")
+    assert body[:8] == b"kedgeseg"
+    assert body[8:10] == b"\2\0"
+    assert body[44:48] == zlib.crc32(body[:44]).to_bytes(4, "little")
+    newer = body[:8] + b"\3" + body[9:44]
+    with pytest.raises(Damaged, match="newer version"):
+        SegmentHead.decode((newer + zlib.crc32(newer).to_bytes(4, "little")).ljust(4096))
 
 
 @pytest.mark.parametrize("name", FRAMES)
@@ -187,7 +212,8 @@ def test_no_flipped_bit_is_believed(name: str) -> None:
         "data-2": segment.decode,
         "manifest-2-coded": lambda b: checkpoint.decode_manifest(b, uuid=UUID),
         "region-1": lambda b: checkpoint.decode_region(b, uuid=UUID, index=0),
-        "local-log-1": lambda b: (SegmentHead.decode(b), list(Scan(b, 0, 1).entries())),
+        "local-log-1": scanned,
+        "local-log-2": scanned,
     }
     right = readers[name](body)
     of_blocks = {"data-1": 8192, "commit-1": 4096, "data-2": 5, "commit-2": 4112}
@@ -198,7 +224,8 @@ def test_no_flipped_bit_is_believed(name: str) -> None:
             found = readers[name](spoiled)
         except Damaged:
             continue
-        harmless = name == "local-log-1" and 48 <= place < 4096
+        begins = {"local-log-1": 48, "local-log-2": 68}.get(name, 4096)
+        harmless = begins <= place < 4096
         assert harmless or found != right, f"byte {place} of {name}"
         assert not harmless or found == right
 

@@ -49,9 +49,10 @@ def frame(name: str) -> Parser:
 
 def local_log(body: bytes) -> object:
     """A segment file; alone, and as the whole log of a disk."""
-    SegmentHead.decode(body)
-    list(Scan(body, 0, 1).entries())
-    list(numbers(body))
+    head = SegmentHead.decode(body)
+    if head:
+        list(Scan(body, 0, 1, head.seal).entries())
+        list(numbers(body, head.seal))
     files = MemoryFiles()
     new_log(files, BINDING, 8)
     files.put("segment-0000000000000001", body.ljust(BINDING.segment, b"\0"))
@@ -95,6 +96,7 @@ PARSERS: dict[str, tuple[Parser, bytes]] = {
     "tombstone": (lambda b: Slot.unsealed(PLACE, 3, b), GRAVE.sealed(PLACE)),
     "hint": (hot.decode, hot.encode([(0, 16), (64, 32)])),
     "local log": (local_log, real_segment()),
+    "local log of version 1": (local_log, golden("local-log-1")),
     "binding": (binding, real_binding()),
     "configuration": (lambda b: serve.parse(b.decode(errors="replace")), CONFIG),
     **{name: (frame(name), golden(name)) for name in FRAMES},

@@ -1,6 +1,7 @@
 """The local log through many lives: servers are killed at any call on a file, also while they find
 the log again, writes are torn by it, and the power is cut; what is found is a beginning of what was
-written, no shorter than promised."""
+written, no shorter than promised. A third of the logs was begun by servers of version 1; in the
+others a tenant writes blocks that look like entries."""
 
 import os
 import random
@@ -9,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from backends.disk.locallog import LocalLog, binding_of, new_log
-from backends.disk.logformat import Entry, Kind
+from backends.disk.locallog import Binding, LocalLog, binding_of, new_log
+from backends.disk.logformat import Entry, Kind, Seal, SegmentHead, encode
 from tests.unit.disk.memory_files import MemoryFiles
 from tests.unit.disk.test_locallog import BINDING, flush
 
@@ -72,18 +73,42 @@ class Deadly(MemoryFiles):
         super().write(name, offset, parts)
 
 
+class OldLog(LocalLog):
+    """Written by a server of version 1."""
+
+    def _head(self, number: int) -> SegmentHead:
+        return replace(super()._head(number), salt=b"")
+
+    def _end_last(self, for_good: bool, *, closed: bool) -> None:
+        end = self._segments[-1].end if self._segments else 0
+        super()._end_last(for_good, closed=closed)
+        if self._segments and not closed:
+            self._segments[-1].end = end
+
+
 class Lives:
     """One log. `written`: what was appended, as far as it has to be there or may be."""
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
+        self.other = random.Random(f"{seed}")
+        self.old = self.other.randrange(1, 8) if seed % 3 == 0 else 0
+        """How many servers are still of version 1."""
+        self.forging = self.old == 0
+        self.seals = [Seal()]
+        self.forged: dict[int, bytes] = {}
         self.files = Deadly(self.chance)
-        self.log = new_log(self.files, replace(BINDING, boot="0"), 8)
+        binding = new_log(self.files, replace(BINDING, boot="0"), 8).binding
+        self.log = self._opened(binding)
         self.log.reserve()
         self.written: list[tuple[Kind, int, int]] = []
         self.begun: tuple[Kind, int, int] | None = None
         """What was being appended: kind, unique, blocks."""
         self.flushed = self.sent = self.unique = self.boot = 0
+
+    def _opened(self, binding: Binding) -> LocalLog:
+        self.old -= 1
+        return (OldLog if self.old >= 0 else LocalLog)(self.files, binding, 8)
 
     def live(self) -> None:
         """One server's life, from its first write to its end."""
@@ -118,9 +143,26 @@ class Lives:
         self.written.append(self.begun)
         self.begun = None
 
-    @staticmethod
-    def content(unique: int, count: int) -> bytes:
-        return bytes([unique % 251 + 1]) * 4096 * count
+    def content(self, unique: int, count: int) -> bytes:
+        plain = bytes([unique % 251 + 1]) * 4096 * count
+        if self.forging and unique not in self.forged:
+            forged = self.other.random() < 0.5
+            self.forged[unique] = self._forgery(len(plain)) if forged else plain
+        return self.forged.get(unique, plain)
+
+    def _forgery(self, length: int) -> bytes:
+        """Entries that a tenant makes who knows all segments of this log but the one in which they
+        will be looked for, and which numbers come next."""
+        known = {segment.seal for segment in self.log._segments[:-1]} | set(self.seals)
+        self.seals = sorted(known)
+        seq, place = len(self.written), self.other.randrange(48)
+        body = bytes(place)
+        while len(body) < length:
+            seal, at = self.other.choice(self.seals[-3:]), 4096 + 48 * self.other.randrange(1250)
+            number = seq + self.other.randrange(1, 12)
+            entry = Entry(number, Kind.DISCARD, 0, 4096, 0, 7, number - 1)
+            body += encode(entry, seal, at)
+        return body[:length]
 
     def found(self) -> bool:
         """The log is found again, or whoever does that dies. False: the store has more than it."""
@@ -130,7 +172,7 @@ class Lives:
         self.files.left = self.chance.randrange(12) if self.chance.random() < 0.5 else None
         binding = binding_of(self.files, "uuid")
         assert binding is not None
-        self.log = LocalLog(self.files, binding, 8)
+        self.log = self._opened(binding)
         entries = self.log.recover(self.sent, boot=str(self.boot))
         if self.log.seq < self.sent:
             return False
