@@ -11,7 +11,7 @@ import re
 import struct
 import zlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Protocol
@@ -269,27 +269,12 @@ class LocalLog:
         alone = for_good and not failed and boot == self.binding.boot
         for name in filter(_SPARE.fullmatch, self._files.names()):
             self._files.remove(name)  # perhaps without all its space
-        expected = witnessed = 0
-        for number, head in self._unshipped(upto, alone):
-            if head.first != expected or cut_off:
-                if cut_off or head.first > upto + 1:
-                    witnessed = max(witnessed, head.synced)
-                    cut_off.append(_name(number))
-                    continue
-                found, self._segments, witnessed = [], [], 0
-            base = number * self.binding.segment
-            scan = Scan(self._pages(number), base, head.first, head.seal, upto)
-            found += scan.entries()
-            expected = scan.expected
-            witnessed = max(witnessed, scan.witnessed)
-            self._segments.append(_Segment(number, head.first, expected - 1, head.seal, scan.end))
-        last = (expected or 1) - 1
-        if witnessed > max(last, upto):
-            raise Damaged(
-                f"the local log of disk {self.binding.uuid} is broken behind entry {last}, but "
-                f"entries up to {witnessed} had been synced; what is in the store is whole: "
-                "detach with force to go on from there"
-            )
+        for segment, entries in self._found(self._unshipped(upto, alone), upto, cut_off):
+            if self._segments and self._segments[-1].last + 1 != segment.first:
+                found, self._segments = [], []
+            found += entries
+            self._segments.append(segment)
+        last = self._segments[-1].last if self._segments else 0
         for name in cut_off:
             self._files.remove(name)
         self.seq = self.synced = last
@@ -300,6 +285,34 @@ class LocalLog:
         if failed:
             self._files.remove(_FAILED)
         return found
+
+    def _found(
+        self, heads: list[tuple[int, SegmentHead]], upto: int, cut_off: list[str]
+    ) -> Iterator[tuple[_Segment, list[Entry]]]:
+        """The segments up to the end of the log. What is in the store may be missing: then the
+        next one begins anew. Those behind the end are put into `cut_off`; Damaged, when one of
+        them, or an entry behind the end, says that it is none."""
+        expected = witnessed = 0
+        for number, head in heads:
+            if head.first != expected or cut_off:
+                if cut_off or head.first > upto + 1:
+                    witnessed = max(witnessed, head.synced)
+                    cut_off.append(_name(number))
+                    continue
+                witnessed = 0
+            base = number * self.binding.segment
+            scan = Scan(self._pages(number), base, head.first, head.seal, upto)
+            entries = list(scan.entries())
+            expected = scan.expected
+            witnessed = max(witnessed, scan.witnessed)
+            yield _Segment(number, head.first, expected - 1, head.seal, scan.end), entries
+        last = (expected or 1) - 1
+        if witnessed > max(last, upto):
+            raise Damaged(
+                f"the local log of disk {self.binding.uuid} is broken behind entry {last}, but "
+                f"entries up to {witnessed} had been synced; what is in the store is whole: "
+                "detach with force to go on from there"
+            )
 
     def _write_again(self) -> None:
         """A system that has said once that it could not write a page takes it for written: it
@@ -319,27 +332,22 @@ class LocalLog:
         than all the rest. After a power cut they are not: one of them may have been used again
         already, for entries that never happened, and have got its old name back."""
         heads = self._heads()
-        while len(heads) > 2:
-            (number, _), (following, head) = heads[:2]
-            if following != number + 1 or head.first > upto + 1:
-                break
+        for number, _ in heads[: (count := _shipped(heads, upto))]:
             if alone:
                 self._spare.append(_name(number))
             else:
                 self._files.remove(_name(number))
-            heads.pop(0)
-        return heads
+        return heads[count:]
 
     def holds_unsent(self, upto: int = 0) -> bool:
-        """Whether there is an entry that is not in the store, as far as is known here and as the
-        caller knows of those up to `upto`. Changes nothing."""
+        """Whether `recover` would find an entry that is not in the store, as far as is known here
+        and as the caller knows of those up to `upto`, or damage. Changes nothing."""
         upto, heads = max(upto, self._sent()), self._heads()
-        for place, (number, head) in enumerate(heads):
-            if heads[place + 1 :] and heads[place + 1][1].first <= upto + 1:
-                continue
-            if any(seq > upto for seq in logformat.numbers(self._pages(number), head.seal)):
-                return True
-        return False
+        try:
+            found = self._found(heads[_shipped(heads, upto) :], upto, [])
+            return any(segment.last > upto for segment, _ in found)
+        except Damaged:
+            return True
 
     def _note_sent(self, upto: int) -> None:
         """Leave word for those who find this log when its process is gone. Never synced: an old
@@ -417,6 +425,16 @@ def has_failed(files: Files) -> bool:
     """Whether a write or sync of the log that is there has failed, and nobody has opened it since:
     what its server had sent to the store may be missing here, in this same boot."""
     return _FAILED in files.names()
+
+
+def _shipped(heads: Sequence[tuple[int, SegmentHead]], upto: int) -> int:
+    """How many segments at the beginning hold nothing but entries up to `upto`, but for the last
+    two of all."""
+    for place in range(len(heads) - 2):
+        (number, _), (following, head) = heads[place : place + 2]
+        if following != number + 1 or head.first > upto + 1:
+            return place
+    return max(0, len(heads) - 2)
 
 
 def _name(number: int) -> str:

@@ -214,15 +214,6 @@ class Scan:
             place += found[1] if found else 1
 
 
-def numbers(body: bytes | Pages, seal: Seal) -> Iterator[int]:
-    """Of all entries in a segment up to the first that cannot be told from rubbish, whatever their
-    order and their data."""
-    place = HEADER
-    while (found := _decode(body, place, seal, 1 << 64)) is not None:
-        yield found[0].seq
-        place += found[1]
-
-
 def _decode(
     body: bytes | Pages, place: int, seal: Seal, shipped: int, base: int = 0
 ) -> tuple[Entry, int, bool] | None:

@@ -88,7 +88,7 @@ def unsent(directory: Path, uuid: str) -> bool:
     try:
         binding = binding_of(files, uuid)
         return binding is not None and LocalLog(Unchanged(files), binding, 1).holds_unsent()
-    except Damaged:
+    except (Damaged, HostError):
         return True
     finally:
         files.close()

@@ -15,7 +15,7 @@ from backends.disk.coding import Coder
 from backends.disk.head import Head, State
 from backends.disk.locallog import LocalLog, binding_of
 from backends.disk.logfiles import LogFiles
-from backends.disk.orphaned import Unchanged, branch, branch_name, orphan_name
+from backends.disk.orphaned import Branch, Unchanged, branch, branch_name, orphan_name
 from backends.disk.peeking import peek
 from backends.disk.unlocking import coder_of
 from backends.errors import Damaged, InUse, NotFound, Unavailable
@@ -70,24 +70,27 @@ class Inspection:
         path = self._kept(volume.uuid).get(name)
         if path is None:
             raise NotFound(f"this node has no orphan {name} of {volume.name}; see kedge orphans")
-        head, files = self.disks.heads.read(volume.uuid), LogFiles(path)
-        binding = binding_of(files, volume.uuid)
-        if binding is None:
-            raise Damaged(f"the orphan in {path} does not say whose it is")
-        store, coder = self.disks.store, self._coder(head)
-        found = branch(store, head, coder, _wait, files=files, binding=binding)
+        files = LogFiles(path)
         try:
+            found = self._branch(volume.uuid, path, files)
             with _threads() as pool:
                 size = exporting.export(
-                    *(store, found.view, to, progress),
+                    *(self.disks.store, found.view, to, progress),
                     wait=_wait,
                     pool=pool,
                     over=found.over,
                     unsent=lambda dirty: found.log.read(dirty.position, 4096),
                 )
         finally:
-            found.log.close()
+            files.close()
         return Exported("disk" if found.whole else "blocks", size)
+
+    def _branch(self, uuid: str, path: Path, files: LogFiles) -> Branch:
+        head, binding = self.disks.heads.read(uuid), binding_of(files, uuid)
+        if binding is None:
+            raise Damaged(f"the orphan in {path} does not say whose it is")
+        coder = self._coder(head)
+        return branch(self.disks.store, head, coder, _wait, files=files, binding=binding)
 
     def _coder(self, head: Head) -> Coder:
         return coder_of(head, self.disks.keys)

@@ -1,17 +1,27 @@
 """What a node keeps of a disk goes when the disk was deleted elsewhere, and not before."""
 
+import os
+from io import BytesIO
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
-from backends.base import Context
+from backends.base import Context, Volume
 from backends.disk.head import Heads
+from backends.disk.locallog import new_log
+from backends.disk.logfiles import LogFiles
+from backends.disk.logformat import HEADER
+from backends.disk.orphaned import unsent
 from backends.disk.remote import Bucket
-from backends.errors import Busy, HostError, NotFound
+from backends.errors import Busy, Damaged, HostError, NotFound
 from backends.records.store import StoreRecords
 from backends.s3.disks import Disks
+from backends.s3.inspection import Inspection
+from backends.s3.options import S3Options
 from backends.s3.tidying import EVERY, Tidying
 from backends.stores.memory import MemoryStore
+from tests.unit.disk.test_locallog import BINDING, flush, write
 
 
 def test_only_what_was_deleted_goes(tmp_path: Path) -> None:
@@ -66,6 +76,44 @@ def test_one_that_is_in_work_holds_up_no_other(
     with pytest.raises(HostError, match="on fire"):
         Tidying(disks).round([])
     assert {path.name for path in (tmp_path / "state/disks").iterdir()} == {"a", "b"}
+
+
+@pytest.mark.parametrize("broken", ["binding", "entry", "nothing is there"])
+def test_an_orphan_that_cannot_be_read_leaves_no_file_open(tmp_path: Path, broken: str) -> None:
+    store = MemoryStore()
+    heads = Heads(StoreRecords(store))
+    heads.create("uuid", 1 << 20)
+    context = Context("s3", "node", tmp_path / "mounts", tmp_path / "state")
+    disks = Disks(Bucket("b"), store, heads, context, lambda name: None)  # type: ignore[arg-type,return-value]
+    path = disks.directory("uuid") / "orphan-1-00000000"
+    log = new_log(LogFiles(path), BINDING, 3)
+    write(log, 1)
+    flush(log)
+    write(log, 2)
+    log.close()
+    with (path / "segment-0000000000000001").open("r+b") as file:
+        file.seek(HEADER + 200)
+        file.write(b"x" if broken == "entry" else b"")
+    if broken == "binding":
+        (path / "binding.json").write_bytes(b"{")
+    if broken == "nothing is there":
+        (path / "binding.json").unlink()
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(Damaged):
+        Inspection(disks).export_orphan(
+            Volume("v", "uuid", "", S3Options()), "1-00000000", BytesIO(), lambda *_: None
+        )
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_log_that_cannot_be_read_is_not_said_to_be_sent(tmp_path: Path) -> None:
+    log = new_log(LogFiles(tmp_path), BINDING, 3)
+    write(log, 1)
+    log.release(1)
+    log.close()
+    assert not unsent(tmp_path, "uuid")
+    with patch.object(LogFiles, "pread", side_effect=HostError("Input/output error")):
+        assert unsent(tmp_path, "uuid")
 
 
 def test_orphans_that_go_with_their_disk_are_named(

@@ -20,7 +20,7 @@ from backends.disk.coding import Frames
 from backends.disk.commit import MAGIC
 from backends.disk.head import Head
 from backends.disk.locallog import LocalLog, binding_of, new_log
-from backends.disk.logformat import HEADER, Scan, SegmentHead, numbers
+from backends.disk.logformat import HEADER, Scan, SegmentHead
 from backends.errors import Damaged
 from backends.records import Record
 from backends.records.slots import Slot
@@ -52,11 +52,13 @@ def local_log(body: bytes) -> object:
     head = SegmentHead.decode(body)
     if head:
         list(Scan(body, 0, 1, head.seal).entries())
-        list(numbers(body, head.seal))
     files = MemoryFiles()
     new_log(files, BINDING, 8)
     files.put("segment-0000000000000001", body.ljust(BINDING.segment, b"\0"))
-    return LocalLog(files, BINDING, 8).recover(0)
+    log = LocalLog(files, BINDING, 8)
+    unsent, found = log.holds_unsent(), log.recover(0)
+    assert unsent is bool(found)
+    return found
 
 
 def binding(body: bytes) -> object:

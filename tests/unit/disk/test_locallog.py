@@ -9,7 +9,7 @@ import pytest
 
 from backends.disk.locallog import LEAST, Binding, Files, LocalLog, binding_of, new_log
 from backends.disk.logfiles import LogFiles
-from backends.disk.logformat import HEADER, Entry, Kind
+from backends.disk.logformat import HEADER, Entry, Kind, overhead
 from backends.disk.pages import STEP, Pages
 from backends.errors import Damaged, HostError
 from tests.unit.disk.memory_files import MemoryFiles
@@ -319,6 +319,37 @@ def test_the_log_of_another_disk_is_refused(files: Files) -> None:
     new_log(files, BINDING, 8)
     with pytest.raises(Damaged, match="is that of uuid"):
         binding_of(files, "other")
+
+
+@pytest.mark.parametrize("kept", [1, 47, 52, 60, 4000, 4151, 4152])
+@pytest.mark.parametrize("before", [1, 13, 14, 20])
+def test_a_torn_end_is_nothing_that_is_not_sent(files: Files, before: int, kept: int) -> None:
+    """Of the entry that was being written when its server died nobody was told."""
+    log = new_log(files, BINDING, 8)
+    for number in range(1, before + 1):
+        assert log.room(4096)
+        write(log, number)
+    log.release(before)
+    assert not log.holds_unsent()
+    torn = write(log, 99)
+    assert log.holds_unsent()
+    whole = overhead(1) + 4096
+    start = torn.end % BINDING.segment - whole
+    files.write(segments(files)[-1], start + kept, [bytes(whole - kept)])
+    assert log.holds_unsent() is (kept == whole)
+    assert bool([e for e in reopened(files, before)[1] if e.seq > before]) is (kept == whole)
+
+
+def test_damage_is_something_that_may_not_be_sent() -> None:
+    files = MemoryFiles()
+    log = new_log(files, BINDING, 8)
+    first = write(log, 1)
+    write(log, 2)
+    flush(log)
+    write(log, 3)
+    files.files[segments(files)[0]].present[first.position % BINDING.segment] ^= 1
+    assert log.holds_unsent()
+    assert not log.holds_unsent(3)
 
 
 def test_a_lost_first_segment_is_no_reason_to_begin_with_the_second() -> None:
