@@ -87,19 +87,22 @@ class Checkpointer:
         name = checkpoint_name(seq, journal.owner.epoch, self._new_id())
         changed = {index: f"{name}/{index:08x}" for index in copy.changed}
 
-        def put(index: int) -> None:
-            body = checkpoint.encode_region(journal.uuid, index, seq, copy.changed[index])
-            journal.put_sealed(changed[index], body)
-
-        for _ in (self._pool.map if self._pool else map)(put, changed):
-            pass
         regions = {**manifest.regions, **changed}
         old = set(manifest.regions.values()) - set(regions.values())
         gone = {Litter(key, made_at(key), seq) for key in old}
         if journal.manifest:
             gone.add(Litter(journal.manifest, journal.checkpointed, seq))
         manifest = replace(manifest, regions=regions, litter=(*manifest.litter, *gone))
-        journal.put_sealed(f"{name}/manifest", manifest.encode())
+
+        def put(index: int | None) -> None:
+            if index is None:
+                journal.put_sealed(f"{name}/manifest", manifest.encode())
+                return
+            body = checkpoint.encode_region(journal.uuid, index, seq, copy.changed[index])
+            journal.put_sealed(changed[index], body)
+
+        for _ in (self._pool.map if self._pool else map)(put, [*changed, None]):
+            pass
         return manifest, f"{name}/manifest"
 
     def _commit(self, key: str, seq: int, also: Step) -> Head:

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from backends.disk import packing
 from backends.disk.blockmap import Stored
 from backends.disk.cache import Cache
 from backends.disk.checkpointing import Checkpointer, Step
@@ -16,6 +17,7 @@ from backends.disk.commit import Kind as RecordKind
 from backends.disk.compaction import Compactor
 from backends.disk.device import BLOCK
 from backends.disk.exposure import Exposure
+from backends.disk.head import Head
 from backends.disk.journal import Content, Journal
 from backends.disk.locallog import LocalLog
 from backends.disk.logformat import Entry, Kind
@@ -28,6 +30,7 @@ from backends.errors import Damaged, Fenced, HostError, Invalid, KedgeError, Not
 
 _ZERO = bytes(BLOCK)
 _LOOKS = 4
+_FEW = 4
 CHECKPOINT_EVERY = 64
 """Records between two checkpoints: what a new owner has to read one by one."""
 
@@ -284,19 +287,30 @@ class Disk:
             with self._shipping:
                 return compactor.commit(copy)
 
-    def checkpoint(self, also: Step = lambda head: head) -> None:
+    def checkpoint(self, also: Step = lambda head: head) -> Head:
         """Write a checkpoint of what is in the store, and change the head in the same step."""
         with self._shipping, self._breaking():
-            self.parts.collector.doom(self.parts.checkpointer.write(also))
+            head = self.parts.checkpointer.write(also)
+            self.parts.collector.doom(head)
+            return head
 
-    def pin(self, also: Step) -> None:
+    def settle(self) -> None:
+        """Leave little to do for a `pin` for which somebody waits: one record, which holds its
+        blocks itself, and a few regions of the map that go side by side."""
+        with self._lock:
+            much = len(self.parts.overlay) > packing.INLINE_BLOCKS
+            much |= len(self.parts.journal.map.dirty) > _FEW
+        if much:
+            self.pin(lambda head: head)
+
+    def pin(self, also: Step) -> Head:
         """As `checkpoint`, of everything that was written before the call."""
         with self._lock:
             self._check()
             target = self.parts.log.seq
         while self.shipped < target and self._dirty():
             self.ship()
-        self.checkpoint(also)
+        return self.checkpoint(also)
 
     def fail(self, error: KedgeError) -> None:
         """Break the disk: nothing is acknowledged any more."""

@@ -7,11 +7,12 @@ compare-and-swap a few times a minute at most; everything else is found from it.
 import enum
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 
 from backends.disk.history import Owner
-from backends.errors import Conflict, Damaged, Exists, Fenced, NotFound
+from backends.errors import Conflict, Damaged, Exists, Fenced, KedgeError, NotFound
 from backends.records import Record, Records
 from backends.typed import typed
 
@@ -110,6 +111,8 @@ class Heads:
 
     def __init__(self, records: Records) -> None:
         self._records = records
+        self._left: dict[str, tuple[Head, str]] = {}
+        """Heads as their owners, in this process, have left them, with their versions."""
 
     def create(self, uuid: str, size: int, *, key_name: str = "", wrapped_key: str = "") -> Head:
         """Make the head of a new disk. There already: returned as it is, with the data key that it
@@ -152,7 +155,7 @@ class Heads:
                 head, epoch=epoch, session=session.hex(), node=node, state=State.ATTACHED
             )
 
-        return self._change(uuid, step)
+        return self._change(uuid, step, owned=True)
 
     def let_go(self, uuid: str, owner: Owner) -> Head:
         """Record that the disk was closed. Fenced as in `change`."""
@@ -169,7 +172,7 @@ class Heads:
                 raise _lost(head, owner.epoch)
             return step(head)
 
-        return self._change(uuid, checked)
+        return self._change(uuid, checked, owned=True)
 
     def mark_ready(self, made: Head) -> bool:
         """Record that the disk has its file system, made under the epoch of `made` and closed.
@@ -216,17 +219,30 @@ class Heads:
         """Change a head, whoever holds the disk. `step` may be called several times. NotFound."""
         return self._change(uuid, step)
 
-    def _change(self, uuid: str, step: Callable[[Head], Head]) -> Head:
+    def _change(self, uuid: str, step: Callable[[Head], Head], *, owned: bool = False) -> Head:
+        """`owned`: by its owner, whom hardly anybody else comes before. So he begins with the head
+        as he has left it, and that is as safe as reading it first: the change is made only if it
+        still is the latest. Nothing else is believed of it: not that there is nothing to change,
+        nor that there must not be."""
+        left = self._left.pop(uuid, None) if owned else None
         while True:
-            head, version = self._read(uuid)
-            changed = step(head)
-            if changed == head:
-                return head
+            head, version = left or self._read(uuid)
             try:
-                self._records.put(f"{KIND}/{uuid}", changed.encode(), expected=version)
-            except Conflict:
-                continue
-            return changed
+                changed = step(head)
+            except KedgeError:
+                if left is None:
+                    raise
+                changed = head
+            if changed != head:
+                with suppress(Conflict):
+                    value = changed.encode()
+                    made = self._records.put(f"{KIND}/{uuid}", value, expected=version)
+                    if owned:
+                        self._left[uuid] = (changed, made.version)
+                    return changed
+            elif left is None:
+                return head
+            left = None
 
     def _read(self, uuid: str) -> tuple[Head, str]:
         record = self._records.get(f"{KIND}/{uuid}")

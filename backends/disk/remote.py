@@ -141,15 +141,14 @@ class RemoteDisk(Disk):
             pool.shutdown(cancel_futures=True)
 
     def command(self, verb: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`lag`: what is not in the store yet, and how it goes. `settle`: send it and make a
-        checkpoint. `snapshot`: the same, with a pin."""
+        """`lag`: what is not in the store yet, and how it goes. `settle`: send it, unless it is
+        little. `snapshot`: send it and pin it; how large the disk is there."""
         if verb == "settle":
-            self.pin(lambda head: head)
+            self.settle()
             return {}
         if verb == "snapshot":
             asked = {key: str(arguments[key]) for key in ("name", "created", "call")}
-            self.pin(pins.snapshot(**asked))
-            return {}
+            return {"size": pins.found(self.pin(pins.snapshot(**asked)), asked["name"]).size}
         if verb != "lag":
             raise Invalid(f"a disk knows no command {verb!r}")
         since, journal = self.dirty_since, self.parts.journal

@@ -46,18 +46,20 @@ class DiskSnapshots:
     ) -> Snapshot:
         """As `snapshot_create` says."""
         call = new_id()
-        if name in pins.snapshots(self.disks.heads.read(volume.uuid)):
-            raise Exists(f"volume {volume.name} has a snapshot {name!r}; choose another name")
         try:
             if attachment is not None:
-                self._of_mounted(volume, attachment, name, created, call)
+                size = self._of_mounted(volume, attachment, name, created, call)
             else:
-                self._at_rest(volume, claim, name, created, call)
+                size = self._at_rest(volume, claim, name, created, call)
+        except Exists as error:
+            raise Exists(
+                f"volume {volume.name} has a snapshot {name!r}; choose another name"
+            ) from error
         except BaseException:
             with suppress(KedgeError):
                 self.disks.heads.update(volume.uuid, pins.withdrawn(name, call))
             raise
-        return _shown(name, pins.found(self.disks.heads.read(volume.uuid), name))
+        return Snapshot(name, created, size)
 
     def all(self, volume: Volume[S3Options]) -> Sequence[Snapshot]:
         """As `snapshot_list` says."""
@@ -88,25 +90,27 @@ class DiskSnapshots:
 
     def _of_mounted(
         self, volume: Volume[S3Options], attachment: Attachment, name: str, created: str, call: str
-    ) -> None:
+    ) -> int:
         path = self.disks.path(volume.uuid, volume.name)
         path.call("settle", seconds=_SHIP_SECONDS)
         with self.freezer.frozen(volume.uuid, attachment.target):
             arguments = {"name": name, "created": created, "call": call}
-            path.call("snapshot", arguments, seconds=_PIN_SECONDS)
+            size = path.call("snapshot", arguments, seconds=_PIN_SECONDS).get("size")
+        if size is None:  # a server of an earlier version, which is not told yet to go
+            size = pins.found(self.disks.heads.read(volume.uuid), name).size
+        return int(size)
 
     def _at_rest(
         self, volume: Volume[S3Options], claim: Claim | None, name: str, created: str, call: str
-    ) -> None:
+    ) -> int:
         disks, step = self.disks, pins.snapshot_at_rest(name, created, call)
         with disks.locked(volume.uuid):
             disks.close(volume.uuid, volume.name)
             with suppress(InUse):
-                disks.heads.update(volume.uuid, step)
-                return
+                return pins.found(disks.heads.update(volume.uuid, step), name).size
             disks.open(volume, claim.epoch if claim else None)
             disks.close(volume.uuid, volume.name)
-            disks.heads.update(volume.uuid, step)
+            return pins.found(disks.heads.update(volume.uuid, step), name).size
 
 
 def _shown(name: str, pin: Pin) -> Snapshot:

@@ -45,7 +45,7 @@ def test_many_seeds_do_not_contradict_it(block: int) -> None:
 @pytest.mark.sim
 def test_the_runs_reach_what_they_are_for() -> None:
     seen: dict[str, int] = {}
-    for seed in range(40):
+    for seed in range(120):
         world = World(seed)
         world.run(STEPS)
         for what, count in world.seen.items():

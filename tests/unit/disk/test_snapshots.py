@@ -113,6 +113,18 @@ def test_a_snapshot_of_an_open_disk_has_what_was_written_before() -> None:
     assert first(where) == 1
 
 
+def test_what_is_much_is_sent_before_somebody_waits_for_a_snapshot() -> None:
+    disk = opened(place())
+    disk.write(0, bytes(4096), 0)
+    disk.settle()
+    assert disk.parts.overlay
+    assert not disk.parts.journal.manifest
+    disk.write(0, bytes(4096) * 20, 0)
+    disk.settle()
+    assert not disk.parts.overlay
+    assert disk.parts.journal.manifest
+
+
 def test_what_was_never_written_has_no_snapshot() -> None:
     with pytest.raises(Invalid):
         pinned(place(), "one")

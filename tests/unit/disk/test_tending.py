@@ -38,17 +38,20 @@ def on(store: MemoryStore, **world: Any) -> Place:
 
 
 class Meeting(MemoryStore):
-    """In which the parts of a checkpoint wait until two of them are on their way."""
+    """In which the parts of a checkpoint wait until two of them, and the manifest, are on their
+    way: nobody reads it before the head names it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.met = threading.Barrier(2, timeout=30)
-        self.parts = 0
+        self.met = threading.Barrier(3, timeout=30)
+        self.parts: set[str] = set()
+        self.met_all = False
 
     def put(self, key: str, body: bytes) -> None:
-        if "/ckpt/" in key and not key.endswith("/manifest"):
-            self.parts += 1
+        if "/ckpt/" in key and not self.met_all:
+            self.parts.add(key)
             self.met.wait()
+            self.met_all = True
         super().put(key, body)
 
 
@@ -61,7 +64,7 @@ def test_the_parts_of_a_checkpoint_go_side_by_side() -> None:
         disk.write(39 * 4096, bytes([8]) * 4096, 0)
         disk.ship()
         disk.checkpoint()
-        assert store.parts == 2
+        assert len(store.parts) == 3
         disk.close()
         assert first(replace(where, pool=None)) == 7
 
