@@ -26,6 +26,7 @@ from backends.disk.locallog import Binding
 from backends.disk.logfiles import LogFiles
 from backends.disk.opening import Place, Terms, open_disk
 from backends.disk.orphaned import branch_name, orphan_name
+from backends.disk.pausing import Pause, pause_before
 from backends.disk.scrubbing import Scrubber
 from backends.disk.tenure import Moment
 from backends.disk.unlocking import coder_of
@@ -39,7 +40,11 @@ from backends.stores.hedging import Hedging
 from backends.stores.retrying import Patience, Retrying
 from backends.stores.s3 import Described, Endpoint, S3Store, connect, describe
 
-_LONGEST = 5.0
+LAST_SECONDS = 8.0
+"""For a disk that is broken, to send what is left of its log when it is closed: whoever unmounts it
+waits for `CLOSE_SECONDS`."""
+_TURN = 1.0
+"""Seconds for whoever was told to give up to do so."""
 _SEGMENT = 32 << 20
 _UPLOADS = 4
 _READERS = 8
@@ -106,6 +111,8 @@ class RemoteDisk(Disk):
     taken_over: str
     """What may have been lost with the node that had it before; empty: nothing."""
     pools: tuple[ThreadPoolExecutor, ...]
+    pause: Pause
+    """What everybody waits with who asks the store again."""
 
     def read(self, offset: int, length: int) -> bytes:
         """See BlockDevice."""
@@ -128,8 +135,15 @@ class RemoteDisk(Disk):
         super().resize(size)
 
     def close(self) -> None:
-        """See BlockDevice."""
-        self.worker.stop()
+        """See BlockDevice. One that is broken has a moment to send what can still be read of its
+        log; what it could not is kept there, for whoever mounts the volume on this node."""
+        broken = self._broken is not None
+        last = threading.Thread(target=self._send_last, daemon=True)
+        last.start()
+        last.join(LAST_SECONDS if broken else None)
+        if broken:
+            self.pause.give_up()
+            last.join(_TURN)
         self.warming.end()
         try:
             super().close()
@@ -137,8 +151,18 @@ class RemoteDisk(Disk):
                 self.heads.let_go(self.parts.journal.uuid, self.parts.journal.owner)
         except KedgeError as error:
             _complain("closing", error)
+        if self.dirty_since is not None:
+            kept = f"{len(self.parts.overlay) * 4096} bytes that never reached the store"
+            _complain("closing", Unavailable(f"{kept} are kept in the local log of this node"))
         for pool in self.pools:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=not broken, cancel_futures=True)
+
+    def _send_last(self) -> None:
+        try:
+            self.worker.stop()
+            self.rescue()
+        except KedgeError as error:
+            _complain("rescuing what the local log holds", error)
 
     def command(self, verb: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """`lag`: what is not in the store yet, and how it goes. `settle`: send it, unless it is
@@ -195,7 +219,7 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
         boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         new_id=random_id,
         clock=time.monotonic,
-        wait=pause,
+        wait=(waits := Pause()),
         moment=_moment,
         pool=uploads,
         readers=readers,
@@ -211,7 +235,7 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
         connection=terms.connection,
         clock=time.monotonic,
     )
-    found.heads, found.pools, found.requests = heads, pools, counting
+    found.heads, found.pools, found.requests, found.pause = heads, pools, counting, waits
     found.opened = time.monotonic()
     found.taken_over = _taken_over(found, store, head.node)
     found.warming = Warming(
@@ -324,7 +348,7 @@ def _client(bucket: Bucket) -> Any:
 
 def pause(count: int) -> None:
     """Wait before asking a store for the `count`-th time again."""
-    time.sleep(min(_LONGEST, 0.05 * 2 ** min(count, 10)))
+    time.sleep(pause_before(count))
 
 
 def _moment() -> Moment:
