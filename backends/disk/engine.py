@@ -325,23 +325,27 @@ class Disk:
             self._check()
             if unique and unique in self._replayed:
                 return
-            while not self.parts.log.room(0 if kind is Kind.DISCARD else length):
-                self._wait_for_room()
+            self._wait_for_room(0 if kind is Kind.DISCARD else length)
             entry = self._log(kind, offset, data, unique)
             first = not self.parts.overlay
             self.parts.overlay.take(entry, self._clock())
             if first:
                 self._changed.notify_all()
 
-    def _wait_for_room(self) -> None:
-        """Until something was shipped: a full log makes writers slow, it never makes them fail."""
+    def _wait_for_room(self, length: int) -> None:
+        """Until enough was shipped: a full log makes writers slow, it never makes them fail. One
+        wakes the others when it begins to wait, and never again: several would keep each other
+        awake for as long as the store is away."""
+        if self.parts.log.room(length):
+            return
         self.pressed += 1
         self._changed.notify_all()
         try:
-            self._changed.wait()
+            while not self.parts.log.room(length):
+                self._changed.wait()
+                self._check()
         finally:
             self.pressed -= 1
-        self._check()
 
     def _log(self, kind: Kind, offset: int, data: bytes | memoryview | int, unique: int) -> Entry:
         try:

@@ -131,6 +131,34 @@ def test_store_outage_makes_writers_wait_and_nothing_fails(lab: Lab) -> None:
     assert found == b"".join(content(n + 1) for n in range(360, 400))
 
 
+def test_writers_that_wait_for_room_sleep(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several of them do not wake each other: an hour of outage costs no processor."""
+    lab.away(True)
+    looked, room = [0], lab.disk.parts.log.room
+
+    def counted(length: int) -> bool:
+        looked[0] += 1
+        return room(length)
+
+    monkeypatch.setattr(lab.disk.parts.log, "room", counted)
+
+    def write() -> None:
+        for number in range(200):
+            lab.disk.write(number % BLOCKS * 4096, content(number + 1), 0)
+
+    writers = [begun(write) for _ in range(3)]
+    until(lambda: lab.disk.pressed == len(writers))
+    until(lambda: "503" in lab.disk.parts.journal.trouble)
+    before = looked[0]
+    time.sleep(0.2)
+    assert looked[0] - before < 20
+    lab.away(False)
+    for thread, failed in writers:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+        assert not failed
+
+
 def test_store_outage_keeps_a_flush_to_the_store_waiting(lab: Lab) -> None:
     lab.disk.durability = Durability.STORE
     lab.disk.write(0, content(1), 0)
