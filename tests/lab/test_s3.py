@@ -54,6 +54,11 @@ def test_a_volume_moves_and_goes(endpoint: Endpoint, tmp_path: Path) -> None:
 
     attached = one.attach(volume, one.context.mounts / "db", claim=None)
     assert one.attachments() == [attached]
+    device = one._disks.layer(volume).device()
+    assert device is not None
+    assert device.direct
+    queue = Path(f"/sys/block/loop{device.number}/queue")
+    assert (queue / "logical_block_size").read_text() == "4096\n"
     text = os.urandom(3 << 20)
     (attached.target / "f").write_bytes(text)
     with pytest.raises(Claimed, match="node one"):

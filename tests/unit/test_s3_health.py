@@ -2,6 +2,7 @@
 
 import ipaddress
 import ssl
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,17 @@ def test_credentials_from_the_environment(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
     first = said(settings(endpoint, tmp_path, credentials=None), tmp_path)[0]
     assert first == (Level.OK, "bucket there: reachable, with credentials from the environment")
+
+
+def test_credentials_from_the_shared_file(
+    endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    chosen = settings(endpoint, tmp_path)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(chosen.credentials))
+    first = said(replace(chosen, credentials=None), tmp_path)[0]
+    assert first[1] == "bucket there: reachable, with credentials from the SDK's shared file"
 
 
 @pytest.mark.parametrize(

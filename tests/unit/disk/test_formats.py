@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.disk import checkpoint, commit, regions, segment
+from backends.disk import checkpoint, commit, hot, regions, segment
 from backends.disk.blockmap import StoredObject
 from backends.disk.checkpoint import Manifest
 from backends.disk.ciphers import Cipher
@@ -67,6 +67,7 @@ HEAD_OF_DISK = Head(
     pins={"before": Pin(7, "ckpt/x/manifest", 1 << 30, "2026-02-03T04:05:06Z", "aa")},
     base="0d1e2f30-0000-4000-8000-000000000002",
 )
+HOT = [(0, 16), (64, 32)]
 REGION = Region(regions.REGION)
 REGION.put(17, (3 << 20) | 1, 99)
 ENTRY = Entry(1, EntryKind.WRITE, 4096, 4096, 77, 5, 0, checksums(BLOCK))
@@ -113,6 +114,7 @@ FILES: dict[str, Callable[[], bytes]] = {
         )
         for head in (HEAD, SALTED)
     },
+    "hot-1": lambda: hot.encode(HOT),
 }
 
 
@@ -144,6 +146,11 @@ def test_a_checkpoint() -> None:
     assert checkpoint.decode_manifest(golden("manifest-1"), uuid=UUID) == old
     assert checkpoint.decode_region(golden("region-1"), uuid=UUID, index=0) == REGION
     assert regions.REGION == 262144
+
+
+def test_a_hot_list() -> None:
+    assert hot.encode(HOT) == golden("hot-1")
+    assert hot.decode(golden("hot-1")) == HOT
 
 
 def test_a_head() -> None:
