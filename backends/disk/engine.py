@@ -33,6 +33,8 @@ _LOOKS = 4
 _FEW = 4
 CHECKPOINT_EVERY = 64
 """Records between two checkpoints: what a new owner has to read one by one."""
+PUT_OFF = 600.0
+"""Seconds for which nothing is copied forward for a store that refuses requests; then a little."""
 
 
 class Durability(enum.Enum):
@@ -58,6 +60,8 @@ class Parts:
     sweeper: Sweeper
     exposure: Exposure
     tenure: Tenure
+    strained: Callable[[], bool] = lambda: False
+    """Whether the store refuses requests because there are too many."""
     replayed: frozenset[int] = frozenset()
     """FUSE requests that the log has already, of a server that died."""
     lost_after: int = 0
@@ -95,6 +99,7 @@ class Disk:
         self._broken: KedgeError | None = None
         self._closed = False
         self._sweep_at = clock() + FIRST_AFTER
+        self._copied = clock()
         if parts.overlay:
             self.shipped = 0
 
@@ -277,8 +282,12 @@ class Disk:
                 self._sweep_at = self._clock() + EVERY
 
     def compact(self) -> bool:
-        """Copy forward what lives in some mostly dead objects; False when there is no need."""
+        """Copy forward what lives in some mostly dead objects; False when there is no need, or the
+        store has too much to do already."""
         compactor = self.parts.compactor
+        if self.parts.strained() and self._clock() - self._copied < PUT_OFF:
+            return False
+        self._copied = self._clock()
         with self._breaking():
             numbers = compactor.choose(self.parts.collector.pinned)
             copy = compactor.prepare(numbers) if numbers else None

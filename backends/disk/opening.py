@@ -61,6 +61,10 @@ class Place:
     background: Executor | None = None
     early: Executor | None = None
     coder: Coder = PLAIN
+    last: Store | None = None
+    """The store for what nobody waits for, where that makes a difference."""
+    strained: Callable[[], bool] = lambda: False
+    """Whether the store refuses requests because there are too many."""
 
 
 @dataclass(frozen=True)
@@ -221,9 +225,10 @@ def _assembled(
 ) -> Parts:
     found.log.reserve()
     overlay, cache = Overlay(seal_blocks=terms.batch), place.cache()
+    last = place.last or place.store
     overlay.inherit((one for one in found.entries if one.seq > found.upto), place.clock())
     collector = Collector(
-        *(journal, place.heads, place.store),
+        *(journal, place.heads, last),
         clock=place.clock,
         new_id=place.new_id,
         grace=terms.grace,
@@ -231,7 +236,7 @@ def _assembled(
     collector.doom(head)
     reader = Reader(
         *(place.store, journal.prefix, cache, place.wait, place.coder),
-        *(place.readers, place.background),
+        *(place.readers, place.background, last),
     )
     shipper = Shipper(journal, found.log, cache, place.pool, place.new_id)
     return Parts(
@@ -245,8 +250,9 @@ def _assembled(
         checkpointer=Checkpointer(journal, place.heads, new_id=place.new_id, pool=place.pool),
         collector=collector,
         compactor=Compactor(journal, reader, shipper, excess=terms.excess, many=terms.many),
-        sweeper=Sweeper(journal, place.store, age=terms.stray_age),
+        sweeper=Sweeper(journal, last, age=terms.stray_age),
         exposure=Exposure(terms.rpo_limit, clock=place.clock, found=overlay.seq if overlay else 0),
+        strained=place.strained,
         replayed=frozenset(
             entry.unique for entry in found.entries if entry.connection == terms.connection
         ),

@@ -55,8 +55,11 @@ class Reader:
         coder: Coder = PLAIN,
         pool: Executor | None = None,
         background: Executor | None = None,
+        last: Store | None = None,
     ) -> None:
+        """`last`: the store for what nobody waits for."""
         self._store = store
+        self._last = last or store
         self._prefix = prefix
         self._cache = cache
         self._wait = wait
@@ -240,10 +243,10 @@ class Reader:
                 self.damaged[fault] = None
 
     def _get(self, key: str, start: int, length: int, patient: bool) -> bytes:
-        count = 0
+        count, store = 0, self._store if patient else self._last
         while True:
             try:
-                return self._store.get_range(located(self._prefix, key), start, length)
+                return store.get_range(located(self._prefix, key), start, length)
             except NotFound:
                 raise
             except Unavailable:

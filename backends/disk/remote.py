@@ -36,6 +36,7 @@ from backends.errors import Invalid, KedgeError, Unavailable
 from backends.records.store import StoreRecords
 from backends.stores.base import Store
 from backends.stores.counting import Counting
+from backends.stores.easing import Easing, Gate
 from backends.stores.hedging import Hedging
 from backends.stores.retrying import Patience, Retrying
 from backends.stores.s3 import Described, Endpoint, S3Store, connect, describe
@@ -204,8 +205,11 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
     arguments = Arguments(**{**raw, "bucket": Bucket(**raw["bucket"])})
     directory = Path(arguments.directory)
     uploads, readers, background, warmers, early, requests = pools = _pools()
-    counting = Counting(bucket_objects(arguments.bucket), time.monotonic)
-    store = _retrying(Hedging(counting, requests, time.monotonic))
+    counting, gate = (
+        Counting(bucket_objects(arguments.bucket), time.monotonic),
+        Gate(time.monotonic),
+    )
+    store, last = _eased(Hedging(counting, requests, time.monotonic), gate)
     heads = Heads(StoreRecords(store, remember=True))
     head = heads.read(arguments.uuid)
     coder = coder_of(head, arguments.keys, arguments.compress)
@@ -226,6 +230,8 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
         background=background,
         early=early,
         coder=coder,
+        last=last,
+        strained=gate.strained,
     )
     terms = _terms(arguments)
     disk = open_disk(place, arguments.uuid, claim=arguments.claim, terms=terms, known=head)
@@ -239,17 +245,21 @@ def open_remote(raw: Mapping[str, Any]) -> RemoteDisk:
     found.opened = time.monotonic()
     found.taken_over = _taken_over(found, store, head.node)
     found.warming = Warming(
-        *(found, disk.parts.journal, store, warmers), clock=time.monotonic, new_id=random_id
+        *(found, disk.parts.journal, last, warmers), clock=time.monotonic, new_id=random_id
     )
-    found.warming.begin()
-    found.scrubber = Scrubber(
-        *(disk.parts.journal, store, disk.parts.reader),
-        every=arguments.scrub,
-        clock=time.monotonic,
-    )
-    found.worker = Worker(found, rpo=arguments.rpo, clock=time.monotonic, complain=_complain)
-    found.worker.start()
+    _begin(found, last, arguments)
     return found
+
+
+def _begin(disk: RemoteDisk, last: Store, arguments: Arguments) -> None:
+    """From here on it does things by itself."""
+    rpo, parts = arguments.rpo, disk.parts
+    disk.warming.begin()
+    disk.scrubber = Scrubber(
+        *(parts.journal, last, parts.reader), every=arguments.scrub, clock=time.monotonic
+    )
+    disk.worker = Worker(disk, rpo=rpo, clock=time.monotonic, complain=_complain)
+    disk.worker.start()
 
 
 def _terms(arguments: Arguments) -> Terms:
@@ -318,6 +328,12 @@ def bucket_store(bucket: Bucket) -> Retrying:
 
 def _retrying(inner: Store) -> Retrying:
     return Retrying(inner, Patience(sleep=time.sleep, chance=_chance, attempts=4))
+
+
+def _eased(inner: Store, gate: Gate) -> tuple[Store, Store]:
+    """The store for what somebody waits for, and for what nobody does."""
+    first, last = (_retrying(Easing(inner, gate, last=one)) for one in (False, True))
+    return first, last
 
 
 def described(bucket: Bucket) -> Described:

@@ -7,6 +7,8 @@ is missing, quoted differently or racy on more stores, and nothing here needs it
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
+from backends.errors import Unavailable
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -17,6 +19,10 @@ class Listed:
     modified: float = field(default=0.0, compare=False)
     """When it was made or replaced, in seconds, by the store's own clock: to be compared with
     other values of the same store only."""
+
+
+class Throttled(Unavailable):
+    """The store refused a request because there are too many (503, 429): nothing was done."""
 
 
 class Store(ABC):

@@ -17,9 +17,10 @@ import botocore.config  # type: ignore[import-untyped]
 import botocore.exceptions  # type: ignore[import-untyped]
 
 from backends.errors import Conflict, Invalid, NotFound, Unavailable
-from backends.stores.base import Listed, Store
+from backends.stores.base import Listed, Store, Throttled
 
 _MISSING = {"NoSuchKey", "404"}
+_TOO_MANY = {"SlowDown", "RequestLimitExceeded", "TooManyRequests", "ThrottlingException"}
 _WORDS = {
     "NoSuchBucket": "there is no such bucket; create it, or correct the profile's bucket=",
     "AccessDenied": "the store denies access; check the profile's credentials and the policy",
@@ -244,7 +245,9 @@ class S3Store(Store):
         words = _WORDS.get(
             code, f"{status} {code}: {error.response.get('Error', {}).get('Message')}"
         )
-        return Unavailable(f"cannot {verb} {key} in bucket {self._bucket}: {words}")
+        refused = status in (429, 503) or code in _TOO_MANY
+        kind = Throttled if refused else Unavailable
+        return kind(f"cannot {verb} {key} in bucket {self._bucket}: {words}")
 
 
 class _EmptyRange(Exception):

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from backends.disk import deletion, pins
+from backends.disk import deletion, engine, pins
 from backends.disk.checkpoint import Manifest
 from backends.disk.coding import Coder, Compression
 from backends.disk.collecting import Collector
@@ -51,6 +51,20 @@ def churned(where: Place, rounds: int = 60) -> tuple[Disk, list[int]]:
         disk.ship()
         disk.tend(commits=2)
     return disk, blocks
+
+
+def test_a_store_that_refuses_requests_is_not_asked_to_copy() -> None:
+    now = [0.0]
+    where = replace(place(), clock=lambda: now[0], strained=lambda: True)
+    disk, _ = churned(where)
+    copied = disk.parts.compactor
+    assert not disk.compact()
+    assert copied.copied == 0
+    now[0] += engine.PUT_OFF
+    assert disk.compact(), "not for ever"
+    before = copied.copied
+    assert not disk.compact()
+    assert copied.copied == before > 0
 
 
 def reads(disk: Disk) -> list[int]:
