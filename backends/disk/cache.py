@@ -42,23 +42,25 @@ class Cache:
     def get(self, key: str, frame: int) -> bytes | None:
         """The frame as it was put (the last of an object may be shorter, and then longer by
         rubbish), or None."""
-        found = self.part(key, frame, 0, _BYTES)
-        if found is None:
-            self.misses += 1
-        return found
+        body = bytearray(_BYTES)
+        if self.read_into(key, frame, 0, memoryview(body)):
+            return bytes(body)
+        self.misses += 1
+        return None
 
-    def part(self, key: str, frame: int, start: int, length: int) -> bytes | None:
-        """Some bytes of a frame, or None; then nothing is counted, for `get` will be asked."""
+    def read_into(self, key: str, frame: int, start: int, view: memoryview) -> bool:
+        """Fill `view` with a frame's bytes from `start` on. False: it is not there; then nothing
+        is counted, for `get` will be asked."""
         name = _name(key, frame)
         with self._lock:
             line = self._lines.use(name)
             if line is None:
-                return None
+                return False
             self.hits += 1
         try:  # meanwhile others need not wait; if the line gets new bytes now, that is a miss
-            return os.pread(self._file, length, line * _BYTES + start)
+            return os.preadv(self._file, (view,), line * _BYTES + start) == len(view)
         except OSError:
-            return None
+            return False
 
     def put(self, key: str, frame: int, body: bytes | memoryview) -> None:
         """Keep a frame; there already: nothing."""
@@ -116,9 +118,9 @@ class NoCache(Cache):
         """Never there."""
         return None
 
-    def part(self, key: str, frame: int, start: int, length: int) -> bytes | None:
+    def read_into(self, key: str, frame: int, start: int, view: memoryview) -> bool:
         """Never there."""
-        return None
+        return False
 
     def put(self, key: str, frame: int, body: bytes | memoryview) -> None:
         """Not kept."""

@@ -18,7 +18,7 @@ class BlockDevice(Protocol):
     size: int
     """Bytes; a multiple of BLOCK."""
 
-    def read(self, offset: int, length: int) -> bytes:
+    def read(self, offset: int, length: int) -> bytes | bytearray:
         """The latest bytes written; zeros where nothing was, or where it was discarded."""
 
     def write(self, offset: int, data: bytes | memoryview, unique: int) -> None:

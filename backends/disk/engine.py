@@ -28,7 +28,6 @@ from backends.disk.sweeping import EVERY, FIRST_AFTER, Sweeper
 from backends.disk.tenure import Tenure
 from backends.errors import Damaged, Fenced, HostError, Invalid, KedgeError, NotFound
 
-_ZERO = bytes(BLOCK)
 _LOOKS = 4
 _FEW = 4
 CHECKPOINT_EVERY = 64
@@ -103,7 +102,7 @@ class Disk:
         if parts.overlay:
             self.shipped = 0
 
-    def read(self, offset: int, length: int) -> bytes:
+    def read(self, offset: int, length: int) -> bytes | bytearray:
         """See BlockDevice."""
         first, count = self._blocks(offset, length)
         found = self._read_patiently(first, count)
@@ -111,7 +110,7 @@ class Disk:
             self.parts.tenure.assure(self.parts.checkpointer.confirm)
         return found
 
-    def _read_patiently(self, first: int, count: int) -> bytes:
+    def _read_patiently(self, first: int, count: int) -> bytearray:
         """Fenced, Damaged: whoever misses something looks whether the disk is still ours."""
         try:
             return self._read(first, count)
@@ -127,7 +126,7 @@ class Disk:
             "an object is gone, or the local log is damaged"
         )
 
-    def _read(self, first: int, count: int) -> bytes:
+    def _read(self, first: int, count: int) -> bytearray:
         """NotFound, _Moved: something is not where it must be."""
         for _ in range(_LOOKS):
             self.parts.journal.load_regions(first, count)
@@ -135,7 +134,7 @@ class Disk:
                 self._check_owner()
                 places = self._look(first, count)
             try:
-                return b"".join(self._fetch(places))
+                return self._fetch(places)
             except (NotFound, _Moved):
                 with self._lock:
                     if places == self._look(first, count):
@@ -409,24 +408,23 @@ class Disk:
     def _look(self, first: int, count: int) -> list[Dirty | Stored | None]:
         """Where each block's newest bytes are. Call with the lock held."""
         found: list[Dirty | Stored | None] = list(self.parts.journal.map.find(first, count))
-        for place in range(count):
-            over = self.parts.overlay.find(first + place)
-            if over is not False:
-                found[place] = over if isinstance(over, Dirty) else None
+        if self.parts.overlay:
+            for place, over in self.parts.overlay.over(first, count):
+                found[place] = over
         return found
 
-    def _fetch(self, places: Sequence[Dirty | Stored | None]) -> list[bytes]:
-        wanted = [place for place in places if isinstance(place, Stored)]
-        stored = iter(self.parts.reader.read(wanted) if wanted else [])
-        log = self.parts.log
-        return [
-            _ZERO
-            if place is None
-            else next(stored)
-            if isinstance(place, Stored)
-            else _checked(log.read(place.position, BLOCK), place.checksum)
-            for place in places
-        ]
+    def _fetch(self, places: Sequence[Dirty | Stored | None]) -> bytearray:
+        body, log = bytearray(BLOCK * len(places)), self.parts.log
+        view = memoryview(body)
+        wanted = [(at, place) for at, place in enumerate(places) if isinstance(place, Stored)]
+        if wanted:
+            self.parts.reader.read_into(view, wanted)
+        if len(wanted) < len(places):
+            for at, place in enumerate(places):
+                if isinstance(place, Dirty):
+                    block = _checked(log.read(place.position, BLOCK), place.checksum)
+                    view[at * BLOCK : (at + 1) * BLOCK] = block
+        return body
 
     def _blocks(self, offset: int, length: int) -> tuple[int, int]:
         if offset % BLOCK or length % BLOCK or not 0 <= offset <= offset + length <= self.size:

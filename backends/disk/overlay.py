@@ -1,6 +1,6 @@
 """What was written here and is not in the store yet: the newest state of each changed block."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count as counted
 from itertools import repeat
@@ -111,6 +111,18 @@ class Overlay:
             if block in batch.holes:
                 return True
         return False
+
+    def over(self, first: int, count: int) -> Iterator[tuple[int, Dirty | None]]:
+        """What hides the store from block `first` on: (how far from there, its place in the log or
+        None for a hole). A block may come several times: the last time counts."""
+        for batch in self._batches:
+            if batch.holes:
+                for place in range(count):
+                    if first + place in batch.holes:
+                        yield place, None
+            for place, found in enumerate(map(batch.blocks.get, range(first, first + count))):
+                if found is not None:
+                    yield place, found
 
     def changes(self) -> Changes:
         """The oldest batch, to be shipped; it takes nothing in any more. The same again until

@@ -7,7 +7,7 @@ nobody fetches what somebody else is fetching already.
 
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import cast
@@ -24,6 +24,9 @@ LEAST = 4
 MOST = 32
 """Frames that are fetched with one request at most: 2 MiB."""
 _REFETCH = 3
+Body = bytes | memoryview
+Wanted = tuple[int, Stored]
+"""Where a block is to be put, and where it is."""
 _NAMED = 20
 """Damaged objects that are named one by one."""
 
@@ -69,15 +72,28 @@ class Reader:
         self.damaged: dict[str, None] = {}
         """What was found damaged or missing since the disk was opened, for people, each once."""
         self._lock = threading.Lock()
-        self._flights: dict[tuple[str, int], Future[bytes]] = {}
+        self._flights: dict[tuple[str, int], Future[Body]] = {}
 
     def read(self, wanted: Sequence[Stored]) -> list[bytes]:
         """The bytes of each block. NotFound when an object is gone: look again where the blocks
         are. Damaged when bytes are wrong however often they are fetched."""
-        if wanted and (found := self._in_one_piece(wanted)):
-            return found
-        frames = self._gather(wanted)
-        return [self._block(stored, frames) for stored in wanted]
+        body = bytearray(len(wanted) * 4096)
+        if wanted:
+            self.read_into(memoryview(body), list(enumerate(wanted)))
+        return [bytes(body[at : at + 4096]) for at in range(0, len(body), 4096)]
+
+    def read_into(self, view: memoryview, wanted: Sequence[Wanted]) -> None:
+        """The same of one block or more, each to its place in `view`: what is there was checked
+        there. After an error `view` holds anything."""
+        runs = _together(wanted) if len(wanted) > 1 else [wanted]
+        left = [run for run in runs if not self._cached(_part(view, run), run)]
+        if not left:
+            return
+        frames = self._gather([run[0][1] for run in left])
+        for run in left:
+            if not _copied(_part(view, run), run, frames):
+                for place, stored in run:
+                    view[place * 4096 : place * 4096 + 4096] = self._block(stored, frames)
 
     def prefetch(self, wanted: Sequence[Stored]) -> list["Future[object]"]:
         """Have these blocks in the cache soon, if that is possible: what is on its way."""
@@ -91,25 +107,18 @@ class Reader:
                 started.append(cast("Future[object]", task))
         return started
 
-    def _in_one_piece(self, wanted: Sequence[Stored]) -> list[bytes]:
-        """Few blocks that lie side by side in the cache: not the whole frame is read for them.
-        Empty: they do not, or are wrong."""
-        first, count = wanted[0], len(wanted)
-        if count > FRAME or _frame(first) != _frame(wanted[-1]):
-            return []
-        for place, stored in enumerate(wanted, first.place):
-            if stored.number != first.number or stored.place != place:
-                return []
+    def _cached(self, part: memoryview, run: Sequence[Wanted]) -> bool:
+        """Read blocks that lie side by side in one frame, and only them, from the cache. False:
+        they are not there, or wrong."""
+        _, first = run[0]
         start = first.place % FRAME * 4096
-        body = self._cache.part(first.holder.key, _frame(first), start, count * 4096) or b""
-        found = [body[at : at + 4096] for at in range(0, len(body), 4096)]
-        right = [zlib.crc32(block) for block in found] == [stored.checksum for stored in wanted]
-        return found if right else []
+        there = self._cache.read_into(first.holder.key, _frame(first), start, part)
+        return there and _right(part, run)
 
-    def _gather(self, wanted: Sequence[Stored]) -> dict[tuple[str, int], bytes | None]:
+    def _gather(self, wanted: Sequence[Stored]) -> dict[tuple[str, int], Body | None]:
         """The frames of these blocks, from the cache or the store; not checked yet."""
         firsts = _by_frame(wanted)
-        found = {
+        found: dict[tuple[str, int], Body | None] = {
             (s.holder.key, _frame(s)): self._cache.get(s.holder.key, _frame(s)) for s in firsts
         }
         missing = [s for s in firsts if found[s.holder.key, _frame(s)] is None]
@@ -121,7 +130,7 @@ class Reader:
                 found[name] = None  # it was somebody's who does not wait as we do
         return found
 
-    def _start(self, missing: Sequence[Stored]) -> dict[tuple[str, int], "Future[bytes]"]:
+    def _start(self, missing: Sequence[Stored]) -> dict[tuple[str, int], "Future[Body]"]:
         """Let everything that is missing be fetched, the last in this thread."""
         own = []
         for window in self._windows(missing, least=LEAST):
@@ -155,16 +164,16 @@ class Reader:
         end = frames_of(window.holder.blocks) - window.first
         return min(max(window.count, least), end)
 
-    def _claim(self, window: _Window) -> dict[tuple[str, int], "Future[bytes]"]:
+    def _claim(self, window: _Window) -> dict[tuple[str, int], "Future[Body]"]:
         """Note that the frames of a window are being fetched, those that are not already."""
         with self._lock:
             fresh = [name for name in window.names() if name not in self._flights]
-            taken: dict[tuple[str, int], Future[bytes]] = {name: Future() for name in fresh}
+            taken: dict[tuple[str, int], Future[Body]] = {name: Future() for name in fresh}
             self._flights |= taken
             return taken
 
     def _fetch(
-        self, window: _Window, taken: dict[tuple[str, int], "Future[bytes]"], *, patient: bool
+        self, window: _Window, taken: dict[tuple[str, int], "Future[Body]"], *, patient: bool
     ) -> None:
         """Fetch a window, keep it, and tell whoever waits for the frames that were `taken`."""
         try:
@@ -181,8 +190,8 @@ class Reader:
 
     def _land(
         self,
-        taken: dict[tuple[str, int], "Future[bytes]"],
-        found: dict[tuple[str, int], bytes] | BaseException,
+        taken: dict[tuple[str, int], "Future[Body]"],
+        found: dict[tuple[str, int], Body] | BaseException,
     ) -> None:
         with self._lock:
             for name in taken:
@@ -193,7 +202,7 @@ class Reader:
             else:
                 flight.set_result(found[name])
 
-    def _frames(self, window: _Window, patient: bool) -> dict[tuple[str, int], bytes]:
+    def _frames(self, window: _Window, patient: bool) -> dict[tuple[str, int], Body]:
         holder, first = window.holder, window.first
         if holder.frames:
             start, length = holder.frames.span(first, window.count)
@@ -203,12 +212,12 @@ class Reader:
         body = memoryview(self._get(holder.key, holder.start + start, length, patient))
         return {name: self._decoded(holder, name[1], body, start) for name in window.names()}
 
-    def _decoded(self, holder: StoredObject, frame: int, body: memoryview, start: int) -> bytes:
+    def _decoded(self, holder: StoredObject, frame: int, body: memoryview, start: int) -> Body:
         """One frame of what begins at byte `start` behind the object's head; empty: it is bad."""
         blocks = frame_blocks(holder.blocks, frame)
         if not holder.frames:
             at = frame * FRAME * 4096 - start
-            return bytes(body[at : at + blocks * 4096])
+            return body[at : at + blocks * 4096]
         at, length = holder.frames.span(frame, 1)
         try:
             coded = bytes(body[at - start : at - start + length])
@@ -216,7 +225,7 @@ class Reader:
         except Damaged:
             return b""
 
-    def _block(self, stored: Stored, frames: dict[tuple[str, int], bytes | None]) -> bytes:
+    def _block(self, stored: Stored, frames: dict[tuple[str, int], Body | None]) -> Body:
         """The block, checked; fetched again while it is wrong."""
         name = (stored.holder.key, _frame(stored))
         for times in range(_REFETCH):
@@ -256,6 +265,47 @@ class Reader:
                 self._wait(count)
 
 
+def _together(wanted: Sequence[Wanted]) -> Iterator[Sequence[Wanted]]:
+    """Those that lie side by side in one frame, and are to lie side by side."""
+    begin = 0
+    for end in range(1, len(wanted)):
+        (at, last), (following, stored) = wanted[end - 1], wanted[end]
+        near = following == at + 1 and stored.place == last.place + 1
+        if not near or stored.number != last.number or not stored.place % FRAME:
+            yield wanted[begin:end]
+            begin = end
+    yield wanted[begin:]
+
+
+def _part(view: memoryview, run: Sequence[Wanted]) -> memoryview:
+    """Where a run is to be put."""
+    at = run[0][0]
+    return view[at * 4096 : (at + len(run)) * 4096]
+
+
+def _copied(
+    part: memoryview, run: Sequence[Wanted], frames: Mapping[tuple[str, int], Body | None]
+) -> bool:
+    """Copy a run out of its frame. False: something of it is wrong."""
+    _, first = run[0]
+    start = first.place % FRAME * 4096
+    body = (frames[first.holder.key, _frame(first)] or b"")[start : start + len(part)]
+    if len(body) != len(part):
+        return False
+    part[:] = body
+    return _right(part, run)
+
+
+def _right(part: memoryview, run: Sequence[Wanted]) -> bool:
+    """Whether each block is what it must be."""
+    at = 0
+    for _, stored in run:
+        if zlib.crc32(part[at : at + 4096]) != stored.checksum:
+            return False
+        at += 4096
+    return True
+
+
 def _frame(stored: Stored) -> int:
     return stored.place // FRAME
 
@@ -266,7 +316,7 @@ def _by_frame(wanted: Sequence[Stored]) -> list[Stored]:
     return [found[name] for name in sorted(found)]
 
 
-def _in(body: bytes | None, stored: Stored) -> bytes | None:
+def _in(body: Body | None, stored: Stored) -> Body | None:
     """The block in its frame, if it is the right one."""
     place = stored.place % FRAME
     block = body[place * 4096 : place * 4096 + 4096] if body else b""

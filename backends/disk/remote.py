@@ -115,7 +115,7 @@ class RemoteDisk(Disk):
     pause: Pause
     """What everybody waits with who asks the store again."""
 
-    def read(self, offset: int, length: int) -> bytes:
+    def read(self, offset: int, length: int) -> bytes | bytearray:
         """See BlockDevice."""
         self.warming.reading(offset // 4096, length // 4096)
         return super().read(offset, length)

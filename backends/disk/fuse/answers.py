@@ -10,7 +10,7 @@ from backends.disk.device import BLOCK, BlockDevice
 from backends.disk.fuse import wire
 from backends.disk.fuse.wire import Opcode
 
-Buffers = Sequence[bytes | memoryview]
+Buffers = Sequence[bytes | bytearray | memoryview]
 Request = memoryview
 
 
@@ -84,7 +84,7 @@ class Answers:
             return (wire.refusal(unique, errno.EIO),)
         return (wire.OUT_HEADER.pack(16 + len(data), 0, unique), data)
 
-    def _odd(self, offset: int, size: int) -> bytes:
+    def _odd(self, offset: int, size: int) -> bytes | bytearray:
         """What a read of a file says: never beyond the end, and not only whole blocks (programs
         that look at the disk as a file read like that)."""
         end = min(offset + size, self._device.size)

@@ -161,7 +161,7 @@ class Site:
 
 
 def read(disk: Disk) -> bytes:
-    return disk.read(0, SIZE)
+    return bytes(disk.read(0, SIZE))
 
 
 def shipped(disk: Disk) -> None:

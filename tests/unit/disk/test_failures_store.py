@@ -53,7 +53,7 @@ def test_s3_down_for_one_hour(site: Site, tmp_path: Path) -> None:
                 site.open(two, 2)
             two.way.faults = Faults()
         if site.now > 0.7 * HOUR and not uncached:
-            uncached.append(disk.read(20 * 4096, 8 * 4096))
+            uncached.append(bytes(disk.read(20 * 4096, 8 * 4096)))
 
     one.way.faults, site.meanwhile, asked = AWAY, others, len(site.asked)
     site.back = [(HOUR, one)]

@@ -123,7 +123,7 @@ def image(found: list[list[int]]) -> bytes:
 
 
 def read(disk: Disk) -> bytes:
-    return disk.read(0, BLOCKS * 4096)
+    return bytes(disk.read(0, BLOCKS * 4096))
 
 
 def dumped(store: MemoryStore, uuid: str, snapshot: str = "") -> bytes:

@@ -179,7 +179,7 @@ def test_store_outage_keeps_a_read_waiting(lab: Lab) -> None:
     until(lambda: not lab.disk.parts.overlay)
     lab.away(True)
     found: list[bytes] = []
-    thread, failed = begun(lambda: found.append(lab.disk.read(0, 4096)))
+    thread, failed = begun(lambda: found.append(bytes(lab.disk.read(0, 4096))))
     thread.join(0.1)
     assert thread.is_alive()
     lab.away(False)

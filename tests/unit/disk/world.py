@@ -95,8 +95,8 @@ class NoCache(Cache):
     def get(self, key: str, frame: int) -> bytes | None:
         return None
 
-    def part(self, key: str, frame: int, start: int, length: int) -> bytes | None:
-        return None
+    def read_into(self, key: str, frame: int, start: int, view: memoryview) -> bool:
+        return False
 
     def put(self, key: str, frame: int, body: bytes | memoryview) -> None:
         pass
