@@ -201,8 +201,7 @@ class Scan:
         """Look behind what cannot be read for entries of this segment: only there is an entry
         valid, so that whatever is found was written as one."""
         mark = self.seal.mark.to_bytes(4, "little")
-        while place + _ENTRY.size <= len(self.body):
-            piece = self.body[place : place + STEP]
+        while len(piece := self.body[place : place + STEP]) >= _ENTRY.size:
             at = piece.find(mark)
             if at < 0:
                 place += len(piece) - len(mark) + 1

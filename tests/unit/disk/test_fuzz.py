@@ -5,19 +5,25 @@ again, as a newer version or somebody's hand would leave them. `HYPOTHESIS=long`
 """
 
 import json
+import lzma
+import os
 import struct
 import zlib
 from array import array
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.disk import checkpoint, commit, hot, segment, serve
-from backends.disk.coding import Frames
+from backends.disk.cache import Cache
+from backends.disk.coding import Coder, Frames
 from backends.disk.commit import MAGIC
+from backends.disk.fuse.ring import Ring
 from backends.disk.head import Head
 from backends.disk.locallog import LocalLog, binding_of, new_log
 from backends.disk.logformat import HEADER, Scan, SegmentHead
@@ -36,6 +42,7 @@ VERSION = Version(3, "00" * 8)
 SLOT = Slot(VERSION, 1, golden("head-2"))
 GRAVE = Slot(VERSION, 1, None)
 PLACE = f"disks/{UUID}"
+BOXED = Coder(cipher=CIPHER)
 CONFIG = serve.Config("backends.disk.remote:open_remote", {"uuid": UUID}).to_json().encode()
 
 
@@ -65,6 +72,33 @@ def binding(body: bytes) -> object:
     files = MemoryFiles()
     files.put("binding.json", body)
     return binding_of(files, BINDING.uuid)
+
+
+def word(body: bytes) -> object:
+    """About what of a log was sent."""
+    files = MemoryFiles()
+    write(new_log(files, BINDING, 8), 1)
+    files.put("sent", body)
+    return LocalLog(files, BINDING, 8).holds_unsent()
+
+
+def ring(body: bytes) -> object:
+    memory = os.memfd_create("fuzz")
+    try:
+        os.pwrite(memory, body, 0)
+        found = Ring(memory)
+        return found.negotiated, found.taken()
+    finally:
+        os.close(memory)
+
+
+def table(body: bytes) -> object:
+    with TemporaryDirectory() as there:
+        (Path(there) / "cache.table").write_bytes(body)
+        cache = Cache(Path(there) / "cache", 1 << 18)
+        found = cache.used()
+        cache.close()
+        return found
 
 
 def real_segment() -> bytes:
@@ -100,6 +134,10 @@ PARSERS: dict[str, tuple[Parser, bytes]] = {
     "local log": (local_log, real_segment()),
     "local log of version 1": (local_log, golden("local-log-1")),
     "binding": (binding, real_binding()),
+    "word about what was sent": (word, golden("sent-1")),
+    "facts of a ring": (ring, lzma.decompress(golden("ring-1"))),
+    "table of the cache": (table, golden("cache-table-1")),
+    "box": (lambda b: BOXED.open(PLACE, b), BOXED.seal(PLACE, b"a part of a checkpoint")),
     "configuration": (lambda b: serve.parse(b.decode(errors="replace")), CONFIG),
     **{name: (frame(name), golden(name)) for name in FRAMES},
 }

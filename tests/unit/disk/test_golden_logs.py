@@ -9,11 +9,14 @@ import json
 import lzma
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backends.disk.locallog import Files, LocalLog, binding_of, new_log
 from backends.disk.logfiles import LogFiles
@@ -268,6 +271,62 @@ def test_a_log_of_an_earlier_version_is_an_orphan_if_something_is_not_sent(
     assert log.holds_unsent() is not name.endswith("all-sent")
     assert not log.holds_unsent(len(told["entries"]) + 1)
     assert {name: files.read(name) for name in files.names()} == before
+
+
+class Changed(MemoryFiles):
+    """A golden log, of which one file is not what it was."""
+
+    def __init__(self, name: str, data: st.DataObject) -> None:
+        super().__init__()
+        self.told = golden(name, self)
+        self.spoilt = data.draw(st.sampled_from(self.names()))
+        body = bytearray(self.read(self.spoilt))
+        for _ in range(data.draw(st.integers(1, 3))):
+            at = data.draw(st.integers(0, len(body)) | st.integers(0, 4400))
+            length = data.draw(st.sampled_from([1, 1, 4, 48, 4096, 20000]))
+            change = data.draw(st.sampled_from(["flip", "zeros", "copy", "cut", "other"]))
+            if change == "cut":
+                del body[at:]
+            elif change == "flip" and at < len(body):
+                body[at] ^= 1 << data.draw(st.integers(0, 7))
+            elif at < len(body):
+                start = data.draw(st.integers(0, len(body)))
+                other = self.read(data.draw(st.sampled_from(self.names())))
+                source = {"zeros": bytes(length), "copy": body[start:]}.get(change, other[at:])
+                body[at : at + length] = source[:length]
+        self.put(self.spoilt, bytes(body))
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_a_spoilt_log_is_read_as_it_was_or_damaged(name: str, data: st.DataObject) -> None:
+    """Whatever is changed in whichever file, nothing is found that was not written."""
+    files = Changed(name, data)
+    told, sent = files.told["entries"], files.told["sent"]
+    try:
+        binding = binding_of(files, "uuid")
+    except Damaged:
+        return
+    if binding is None or binding != replace(BINDING, boot=binding.boot):
+        return  # another log's, as far as anybody can tell
+    unsent = None
+    with suppress(Damaged, HostError):
+        unsent = LocalLog(files, binding, LIMIT).holds_unsent(sent)
+    try:
+        log, entries = found(files, sent, "another")
+    except (Damaged, HostError):
+        assert unsent is not False
+        return
+    assert unsent is (log.seq > sent)
+    assert [entry.seq for entry in entries] == list(range(log.seq - len(entries) + 1, log.seq + 1))
+    for entry in entries:
+        kind, offset, length, unique = told[entry.seq - 1]
+        assert (entry.kind, entry.offset, entry.length) == (kind, offset, length)
+        assert entry.unique == unique
+        if kind == Kind.WRITE and entry.seq > sent:
+            assert log.read(entry.position, length) == content(unique, length)
 
 
 if __name__ == "__main__":

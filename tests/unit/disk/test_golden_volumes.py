@@ -37,11 +37,13 @@ CODERS = {
     "zstd-boxed": Coder(Compression.ZSTD, Cipher(KEY[::-1])),
     "lz4": Coder(Compression.LZ4),
 }
-NAMES = [f"volume-1-{name}" for name in CODERS]
+VERSIONS = (1, 2)
+"""Of the whole: 2 has a local log of version 2."""
+NAMES = [f"volume-{version}-{name}" for version in VERSIONS for name in CODERS]
 
 
 def coder_of(name: str) -> Coder:
-    return CODERS[name.removeprefix("volume-1-")]
+    return CODERS[name.split("-", 2)[2]]
 
 
 def place(store: MemoryStore, files: MemoryFiles, coder: Coder, boot: str, ids: Any) -> Place:

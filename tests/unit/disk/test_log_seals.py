@@ -109,6 +109,19 @@ def test_what_is_behind_the_end_may_be_anything(length: int) -> None:
     assert found(over_stale(stale[: length or 1], at=SECOND + length)) == [1]
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "length", [HEADER, HEADER + 3, SECOND - 1, SECOND, SECOND + 2, SECOND + 60]
+)
+def test_a_file_that_is_cut_short_ends_there(length: int) -> None:
+    files = MemoryFiles()
+    log = new_log(files, BINDING, 8)
+    for number in (1, 2, 3):
+        write(log, number)
+    files.put(SEGMENT, files.read(SEGMENT)[:length])
+    assert found(files) == ([1] if length >= SECOND else [])
+
+
 def the_same(head: SegmentHead) -> Seal:
     """One for all that was ever written."""
     return Seal(places=0xFFFFFFFF)
