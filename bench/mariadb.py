@@ -14,10 +14,13 @@ START_SECONDS = 60.0
 _LOG_SIZE = "--innodb-log-file-size=32M"
 
 
-def transactions_per_second(place: Path, seconds: int) -> float:
-    """Install, fill, run, stop; durable settings (flush at every commit)."""
+def transactions_per_second(
+    place: Path, seconds: int, *, threads: int = THREADS, rows: int = ROWS, binlog: bool = True
+) -> float:
+    """Install, fill, run, stop; durable settings (flush at every commit). Without `binlog` a commit
+    is one flush, not two."""
     data = place / "mysql"
-    server = _start(data)
+    server = _start(data, ["--sync-binlog=1", "--log-bin"] if binlog else ["--skip-log-bin"])
     sock = str(_socket())
     common = [
         "oltp_write_only",
@@ -25,14 +28,14 @@ def transactions_per_second(place: Path, seconds: int) -> float:
         "--mysql-user=root",
         "--mysql-db=test",
         f"--tables={TABLES}",
-        f"--table-size={ROWS}",
+        f"--table-size={rows}",
     ]
     try:
         subprocess.run(
             ["mariadb", "-S", sock, "-e", "CREATE DATABASE IF NOT EXISTS test"], check=True
         )
         subprocess.run(["sysbench", *common, "prepare"], check=True, capture_output=True)
-        run = ["sysbench", *common, f"--threads={THREADS}", f"--time={seconds}", "run"]
+        run = ["sysbench", *common, f"--threads={threads}", f"--time={seconds}", "run"]
         done = subprocess.run(run, check=True, capture_output=True, text=True)
     finally:
         server.terminate()
@@ -63,7 +66,7 @@ def _installed() -> Path:
     return data
 
 
-def _start(data: Path) -> "subprocess.Popen[bytes]":
+def _start(data: Path, more: list[str]) -> "subprocess.Popen[bytes]":
     shutil.copytree(_installed(), data)
     options = [
         "--no-defaults",
@@ -73,9 +76,8 @@ def _start(data: Path) -> "subprocess.Popen[bytes]":
         "--skip-networking",
         _LOG_SIZE,
         "--innodb-flush-log-at-trx-commit=1",
-        "--sync-binlog=1",
-        "--log-bin",
         "--innodb-buffer-pool-size=256M",
+        *more,
     ]
     with (data / "server.log").open("wb") as log:
         server = subprocess.Popen(["mariadbd", *options], stdout=log, stderr=log)

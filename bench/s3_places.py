@@ -51,7 +51,13 @@ class Lab:
 @contextmanager
 def lab(moto: bool) -> Iterator[Lab]:
     """A store for the block: a radosgw on a Ceph of one OSD, or moto."""
-    store: ObjectStore = Moto() if moto else RadosGateway()
+    with laboratory(Moto() if moto else RadosGateway()) as made:
+        yield made
+
+
+@contextmanager
+def laboratory(store: ObjectStore) -> Iterator[Lab]:
+    """`store`, started, for the block."""
     home = Path(mkdtemp(prefix="kedge-s3-bench-", dir="/var/tmp"))
     home.chmod(0o755)
     try:
