@@ -150,8 +150,9 @@ def the_fenced_go_on() -> Any:
 def a_full_log_is_an_error() -> Any:
     """A write that has no room fails."""
 
-    def wait(self: Disk) -> None:
-        raise NoSpace("the log is full")
+    def wait(self: Disk, length: int) -> None:
+        if not self.parts.log.room(length):
+            raise NoSpace("the log is full")
 
     return patch.object(Disk, "_wait_for_room", wait)
 
