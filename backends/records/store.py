@@ -228,13 +228,14 @@ class StoreRecords(Records):
     def _sort_out(self, key: str, tried: list[Version], made: Version | None) -> Version:
         """Which of `tried` became a state of the key? Another body stands in their slot, or
         `made` does and its witness is gone. Others may have built on ours and deleted it since,
-        and a sleeper, perhaps ourselves, then made the slot a second time."""
+        and a sleeper, perhaps ourselves, then made the slot a second time. If there is nothing
+        behind it, the bucket was put back to a time before its witness, and it is no state."""
         latest = self._latest(key)
         ahead = latest.version.number - tried[0].number if latest else -1
         for version in tried:
             if latest and ahead > 0 and latest.version.descends(version):
                 return version
-        if made and (ahead > 0 or (latest and latest.version != made)):
+        if made:
             with suppress(Unavailable):
                 self._store.delete(slots.name_of(key, made.number))
         if ahead > ANCESTORS or ahead < 0 or (latest and latest.version in tried):

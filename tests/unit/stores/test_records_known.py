@@ -189,3 +189,21 @@ def test_a_lease_that_is_renewed_in_time_costs_a_put_and_one_too_late_is_looked_
     with pytest.raises(Fenced):
         mine.renew()
     assert mine.remaining() < 0
+
+
+def test_a_change_of_what_was_put_back_meanwhile_is_none() -> None:
+    """The place of the change is free there, as is that of what it changed: it is taken back,
+    and who reads again finds the earlier state, not his own."""
+    store = MemoryStore()
+    records = StoreRecords(store, remember=True)
+    made = records.put(KEY, b"one", expected=None)
+    backup = dict(store.objects)
+    earlier = made
+    for value in (b"two", b"three"):
+        made = records.put(KEY, value, expected=made.version)
+    store.objects.clear()
+    store.objects.update(backup)
+    with pytest.raises(Unavailable):
+        records.put(KEY, b"four", expected=made.version)
+    assert store.objects == backup
+    assert records.get(KEY) == earlier == StoreRecords(store).get(KEY)
