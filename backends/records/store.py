@@ -70,7 +70,10 @@ class StoreRecords(Records):
         """See Records. Saves the read that tells whether the slot was made for the first time: only
         somebody else's change, made and deleted since `expected`, could have left it free."""
         checked_value(checked_key(key), value)
-        version = self._advance(key, self._expected(key, expected), value, alone)
+        known = self._known.get(key)
+        if known is None or str(known.version) != expected or known.value is None:
+            known = self._expected(key, expected)
+        version = self._advance(key, known, value, alone)
         return Record(key, value, str(version))
 
     def delete(self, key: str, *, expected: str) -> None:
@@ -128,11 +131,9 @@ class StoreRecords(Records):
         return slot
 
     def _expected(self, key: str, expected: str) -> Slot:
-        """The slot of the version that the caller read. Whether it is the latest, the creation
-        of the next one shows."""
-        known = self._known.get(key)
-        if known and str(known.version) == expected and known.value is not None:
-            return known
+        """The slot of the version that the caller read, if it is there: a bucket that was put back
+        to an earlier state has lost it, and then the next one is not made. Whether it is the
+        latest, the creation of the next one shows."""
         version = Version.parse(expected)
         with suppress(NotFound):
             if version and (slot := self._read(key, version.number)).version == version:

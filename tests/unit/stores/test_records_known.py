@@ -110,10 +110,26 @@ def test_what_is_known_is_read_without_listing() -> None:
     store.total.clear()
     changed = records.put(KEY, b"two", expected=made.version)
     assert store.total["list"] == 0
-    assert (store.total["put"], store.total["get"]) == (2, 1)  # one of them the first witness
+    assert (store.total["put"], store.total["get"]) == (2, 2)  # one of them the first witness
     store.total.clear()
     records.put(KEY, b"three", expected=changed.version)
-    assert dict(store.total) == {"put": 1, "get": 1, "delete": 1}
+    assert dict(store.total) == {"put": 1, "get": 2, "delete": 1}
+
+
+def test_nothing_follows_a_state_that_the_store_has_forgotten() -> None:
+    """The bucket was put back to an earlier state: whoever remembers a later one makes nothing."""
+    store = MemoryStore()
+    records = StoreRecords(store, remember=True)
+    made = records.put(KEY, b"one", expected=None)
+    made = records.put(KEY, b"two", expected=made.version)
+    backup = dict(store.objects)
+    for value in (b"3", b"4"):
+        made = records.put(KEY, value, expected=made.version)
+    store.objects.clear()
+    store.objects.update(backup)
+    with pytest.raises(Conflict):
+        records.put(KEY, b"5", expected=made.version)
+    assert store.objects == backup
 
 
 def test_a_glance_costs_a_read_or_two_and_finds_what_is_newer() -> None:
