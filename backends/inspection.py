@@ -34,6 +34,8 @@ class Exported:
     """`disk` (a raw image of a block device with a file system on it) or `tar` (a directory)."""
     size: int
     """Bytes written."""
+    lost: tuple[str, ...] = ()
+    """In words: what of the volume is not in it; only of what was damaged."""
 
 
 @runtime_checkable
@@ -57,6 +59,18 @@ class Exportable(Protocol):
         """Write the content of a snapshot, or with None that of the volume, which is then attached
         nowhere and stays so, kept by its claim. NotFound when there is no such snapshot. Raises
         what `to` raises. What was written before an error is incomplete and not a volume."""
+
+
+@runtime_checkable
+class Salvageable(Protocol):
+    """Implemented by backends that can show what is left of a volume whose storage is damaged."""
+
+    def export_damaged(
+        self, volume: Volume[Any], snapshot: str | None, to: Sink, progress: Progress
+    ) -> Exported:
+        """As `export`, of a volume or a snapshot of which something is missing: the last state of
+        it that is known to have been one, with zeros for what cannot be read, and `lost` says all
+        that. Damaged when nothing is left."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ JSON over HTTP, and frames (`streaming`) for what takes long. Refusals have stat
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from flask import Flask, Response, request
@@ -147,10 +148,11 @@ class Desk:
     def export(self, name: str) -> Response:
         """Send a volume's content."""
         wanted, orphan = _optional("snapshot"), _optional("orphan")
+        damaged = _optional("damaged") == "yes"
         if orphan:
             send = self._volumes.inspecting.export_orphan
             return Stream().run(lambda to: asdict(send(name, orphan, to, to.progress)))
-        export = self._volumes.inspecting.export
+        export = partial(self._volumes.inspecting.export, damaged=damaged)
         return Stream().run(lambda to: asdict(export(name, wanted, to, to.progress)))
 
     def trash(self) -> list[dict[str, str]]:

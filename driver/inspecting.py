@@ -1,6 +1,6 @@
 """Checking and exporting volumes for the operator, under their lock and claim."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from backends.inspection import (
     Orphan,
     Orphans,
     Progress,
+    Salvageable,
     Sink,
 )
 from backends.names import volume_name
@@ -40,22 +41,35 @@ class Inspecting:
                     return backend.fsck(volume, progress, attached=False)
         return backend.fsck(self.parts.inventory.fresh(known), progress, attached=True)
 
-    def export(self, name: str, snapshot: str, to: Sink, progress: Progress) -> Exported:
+    def export(
+        self, name: str, snapshot: str, to: Sink, progress: Progress, *, damaged: bool = False
+    ) -> Exported:
         """Write the content of a snapshot, or of the volume itself when `snapshot` is empty, which
-        then nobody may have mounted: InUse, Claimed. NotFound, NotSupported."""
+        then nobody may have mounted: InUse, Claimed. NotFound, NotSupported. `damaged`: what is
+        left of it."""
         wanted = snapshot_name(snapshot) if snapshot else None
         with self._locked(name, "exporting") as (profile, volume):
-            backend = self.parts.backends[profile]
-            if not isinstance(backend, Exportable):
-                raise NotSupported(f"volumes of {profile} cannot be exported by kedge")
+            send = self._sender(profile, damaged)
             if wanted is None:
                 if self.parts.ledger.get(name) is not None:
                     raise InUse(
                         f"volume {name} is attached on this node; export a snapshot of it instead"
                     )
                 with self._borrowed(profile, volume):
-                    return backend.export(volume, None, to, progress)
-        return backend.export(volume, wanted, to, progress)
+                    return send(volume, None, to, progress)
+        return send(volume, wanted, to, progress)
+
+    def _sender(self, profile: str, damaged: bool) -> Callable[..., Exported]:
+        backend = self.parts.backends[profile]
+        if damaged:
+            if not isinstance(backend, Salvageable):
+                raise NotSupported(
+                    f"volumes of {profile} have no log that could be damaged; export without it"
+                )
+            return backend.export_damaged
+        if not isinstance(backend, Exportable):
+            raise NotSupported(f"volumes of {profile} cannot be exported by kedge")
+        return backend.export
 
     def orphans(self, name: str) -> Sequence[Orphan]:
         """What this node has of a volume that never reached its storage. NotFound, NotSupported."""

@@ -1,7 +1,7 @@
 """A disk as one stream of bytes, from the bucket alone."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 from backends.disk.blockmap import Stored
@@ -10,10 +10,12 @@ from backends.disk.journal import Journal
 from backends.disk.overlay import Dirty, Overlay
 from backends.disk.reader import Reader
 from backends.disk.regions import REGION
-from backends.errors import Damaged
+from backends.disk.salvaging import Unreadable
+from backends.errors import Damaged, NotFound
 from backends.inspection import Progress, Sink
 from backends.stores.base import Store
 
+_ZERO = bytes(4096)
 _RUN = 1024
 """Blocks that are read and written at a time: 4 MiB."""
 
@@ -28,40 +30,75 @@ def export(
     pool: Executor | None = None,
     over: Overlay | None = None,
     unsent: Callable[[Dirty], bytes] = lambda dirty: b"",
+    unreadable: Unreadable | None = None,
 ) -> int:
     """Write the whole disk; how many bytes. `over`: what lies over it, `unsent` gives those
-    blocks. Damaged when a block cannot be read: what was written until then is no disk."""
+    blocks. Damaged when a block cannot be read: what was written until then is no disk; unless
+    there is a list of the `unreadable`, in which it is noted, and zeros stand in its place."""
     reader = Reader(store, view.prefix, NoCache(), wait, view.coder, pool)
     size = view.map.size
     for first in range(0, size, _RUN):
         count = min(_RUN, size - first)
-        view.load_regions(first, count)
+        _load(view, first, count, unreadable)
         places: list[Stored | Dirty | None] = list(view.map.find(first, count))
         for at in range(count if over else 0):
             lies = over.find(first + at) if over else False
             if lies is not False:
                 places[at] = lies if isinstance(lies, Dirty) else None
-        _write(reader, places, to, unsent)
+        if unreadable is None:
+            blocks = _blocks(reader, places, unsent)
+        else:
+            blocks = _possible(reader, places, unsent, first, unreadable)
+        to.write(b"".join(blocks))
         progress((first + count) * 4096, size * 4096)
         _forget(view, first + count)
     return size * 4096
 
 
-def _write(
-    reader: Reader,
-    places: list[Stored | Dirty | None],
-    to: Sink,
-    unsent: Callable[[Dirty], bytes],
-) -> None:
+def _load(view: Journal, first: int, count: int, unreadable: Unreadable | None) -> None:
+    """The part of the map that says where these blocks are."""
+    try:
+        view.load_regions(first, count)
+    except Damaged as error:
+        if unreadable is None:
+            raise
+        for index in view.map.missing(first, count):
+            start = max(first, index * REGION)
+            end = min(first + count, (index + 1) * REGION)
+            unreadable.add(start, end - start, error.message)
+
+
+def _blocks(
+    reader: Reader, places: Sequence[Stored | Dirty | None], unsent: Callable[[Dirty], bytes]
+) -> list[bytes]:
     stored = iter(reader.read([place for place in places if isinstance(place, Stored)]))
-    zero = bytes(4096)
-    blocks = []
-    for place in places:
-        if isinstance(place, Dirty):
-            blocks.append(_checked(unsent(place), place))
-        else:
-            blocks.append(next(stored) if place else zero)
-    to.write(b"".join(blocks))
+    return [
+        _checked(unsent(place), place)
+        if isinstance(place, Dirty)
+        else (next(stored) if place else _ZERO)
+        for place in places
+    ]
+
+
+def _possible(
+    reader: Reader,
+    places: Sequence[Stored | Dirty | None],
+    unsent: Callable[[Dirty], bytes],
+    first: int,
+    unreadable: Unreadable,
+) -> list[bytes]:
+    """The same, with zeros for what cannot be read: what fails is tried by halves."""
+    try:
+        return _blocks(reader, places, unsent)
+    except (Damaged, NotFound) as error:
+        if len(places) == 1:
+            unreadable.add(first, 1, error.message)
+            return [_ZERO]
+    half = len(places) // 2
+    return [
+        *_possible(reader, places[:half], unsent, first, unreadable),
+        *_possible(reader, places[half:], unsent, first + half, unreadable),
+    ]
 
 
 def _checked(body: bytes, dirty: Dirty) -> bytes:

@@ -5,6 +5,7 @@ and tail change, so that readers may look at them meanwhile.
 """
 
 import functools
+import re
 import threading
 from array import array
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from backends.stores.settled import create
 
 T = TypeVar("T")
 _REFETCH = 3
+_NUMBER = re.compile("[0-9a-f]{16}")
 BEGINNING = 64 << 10
 """Bytes of a record that are asked for at first: few records say more. What they hold is up to
 1 MiB, and nobody who replays them needs it."""
@@ -161,6 +163,14 @@ class Journal:
             listed = self._store.list(log, after=after)
             return frozenset(int(one.key.removeprefix(log), 16) for one in listed)
         return frozenset()
+
+    def behind(self) -> tuple[int, ...]:
+        """Which records are there behind the tail, whatever they say."""
+        log = f"{self.prefix}log/"
+        after = self.prefix + commit.log_key(self.tail.seq)
+        listed = self.patiently(lambda: self._store.list(log, after=after))
+        numbers = (one.key.removeprefix(log) for one in listed)
+        return tuple(int(number, 16) for number in numbers if _NUMBER.fullmatch(number))
 
     def _beyond(self, seq: int) -> bool:
         """Whether somebody has just filled the free slot. Damaged when somebody went past it."""

@@ -11,7 +11,7 @@ from backends.disk.pins import found
 from backends.errors import NotFound
 from backends.stores.base import Store
 
-_NOBODY = Owner(epoch=(1 << 63) - 1, session=bytes(16), node="")
+NOBODY = Owner(epoch=(1 << 63) - 1, session=bytes(16), node="")
 """Comes after everybody, so that no record is from somebody later; writes nothing."""
 
 
@@ -34,7 +34,7 @@ def peek(
     if snapshot is not None:
         pin = found(head, snapshot)
         head = replace(head, checkpoint=pin.manifest, checkpoint_seq=pin.seq, size=pin.size)
-    journal = Journal(store, head, _NOBODY, new_id=lambda: bytes(16), wait=wait, coder=coder)
+    journal = Journal(store, head, NOBODY, new_id=lambda: bytes(16), wait=wait, coder=coder)
     if until == -1:
         return journal
     journal.load(head)

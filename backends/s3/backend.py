@@ -46,8 +46,8 @@ _LAG_SECONDS = 1.0
 
 
 class S3Backend(MountingBackend[S3Settings, S3Options]):
-    """Also Resizable, Trash, Fences, Snapshots, Checkable, Exportable, Orphans, Rewrappable,
-    Tidies."""
+    """Also Resizable, Trash, Fences, Snapshots, Checkable, Exportable, Salvageable, Orphans,
+    Rewrappable, Tidies."""
 
     Settings: ClassVar[type[S3Settings]] = S3Settings
     Options: ClassVar[type[S3Options]] = S3Options
@@ -181,6 +181,11 @@ class S3Backend(MountingBackend[S3Settings, S3Options]):
         self, volume: Volume[S3Options], snapshot: str | None, to: Sink, progress: Progress
     ) -> Exported:
         return Inspection(self._disks).export(volume, snapshot, to, progress)
+
+    def export_damaged(
+        self, volume: Volume[S3Options], snapshot: str | None, to: Sink, progress: Progress
+    ) -> Exported:
+        return Inspection(self._disks).export_damaged(volume, snapshot, to, progress)
 
     def orphans(self, volume: Volume[S3Options]) -> Sequence[Orphan]:
         return Inspection(self._disks).orphans(volume)

@@ -17,6 +17,7 @@ from backends.disk.locallog import LocalLog, binding_of
 from backends.disk.logfiles import LogFiles
 from backends.disk.orphaned import Branch, Unchanged, branch, branch_name, orphan_name
 from backends.disk.peeking import peek
+from backends.disk.salvaging import Unreadable, salvage
 from backends.disk.unlocking import coder_of
 from backends.errors import Damaged, InUse, NotFound, Unavailable
 from backends.host.failures import explained
@@ -56,6 +57,23 @@ class Inspection:
         with _threads() as pool:
             size = exporting.export(self.disks.store, view, to, progress, wait=_wait, pool=pool)
         return Exported("disk", size)
+
+    def export_damaged(
+        self, volume: Volume[S3Options], snapshot: str | None, to: Sink, progress: Progress
+    ) -> Exported:
+        """See Salvageable. Also of a volume that was not closed: it cannot be, without its log."""
+        store, head = self.disks.store, self.disks.heads.read(volume.uuid)
+        coder, unreadable = self._coder(head), Unreadable()
+        if snapshot is None:
+            salvaged = salvage(store, head, coder, _wait)
+            view, lost = salvaged.view, [*_unclosed(head), *salvaged.lost()]
+        else:
+            view, lost = peek(store, head, coder, _wait, snapshot=snapshot), []
+        with _threads() as pool:
+            size = exporting.export(
+                *(store, view, to, progress), wait=_wait, pool=pool, unreadable=unreadable
+            )
+        return Exported("disk", size, (*lost, *unreadable.lost()))
 
     def orphans(self, volume: Volume[S3Options]) -> Sequence[Orphan]:
         """See Orphans."""
@@ -127,6 +145,15 @@ class Inspection:
         finally:
             files.close()
         return branch_name(binding) if kept else ""
+
+
+def _unclosed(head: Head) -> list[str]:
+    if head.state is not State.ATTACHED:
+        return []
+    return [
+        f"node {head.node} did not close the volume: what it had not sent is not in it; "
+        "`kedge orphans` there lists it once another node has had the volume"
+    ]
 
 
 def _orphan(name: str, path: Path) -> Orphan:

@@ -15,7 +15,8 @@ from driver.client import Client, Refused, Unreachable
 REFUSED, USAGE, UNREACHABLE, UNWELL = 1, 2, 3, 4
 
 EXIT_CODES = """Exit codes: 0 done; 1 refused, the message says why; 2 wrong usage; 3 no service
-answers; 4 `doctor` or `fsck` found an error."""
+answers; 4 `doctor` or `fsck` found an error, or
+something is lost of what was exported."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 

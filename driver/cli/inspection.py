@@ -28,19 +28,29 @@ def fsck(call: Caller, volume: str, as_json: bool) -> None:
 @click.argument("volume", metavar="VOLUME[@SNAPSHOT]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A file that is not there.")
 @click.option("--orphan", default="", help="Instead, what `kedge orphans VOLUME` lists so.")
+@click.option(
+    "--damaged",
+    is_flag=True,
+    help="What is left: its last state before the damage, zeros for what cannot be read. Says what "
+    "is lost; exit code 4 if anything is.",
+)
 @as_json
 @click.pass_obj
-def export(call: Caller, volume: str, output: Path | None, orphan: str, as_json: bool) -> None:
+def export(
+    call: Caller, volume: str, output: Path | None, orphan: str, damaged: bool, as_json: bool
+) -> None:
     """Write the content of VOLUME, which nobody may have mounted, or of a snapshot of it: a raw
     disk image, or a tar archive for plain directories. Goes to stdout without -o. Inside the
     managed plugin -o names a file of the plugin: use stdout (`kedge export db@x > db.img`)."""
     name, _, snapshot = volume.partition("@")
     segments, which = ("volumes", name, "export"), {"snapshot": snapshot, "orphan": orphan}
+    which |= {"damaged": "yes"} if damaged else {}
     if output is None:
         if sys.stdout.isatty():
             end("an export does not go to a terminal; use -o FILE, or redirect it", USAGE)
-        call.follow("exporting", *segments, data=sys.stdout.buffer.write, **which)
+        done = call.follow("exporting", *segments, data=sys.stdout.buffer.write, **which)
         sys.stdout.buffer.flush()
+        _complain(done)
         return
     try:
         with output.open("xb") as file:
@@ -58,6 +68,16 @@ def export(call: Caller, volume: str, output: Path | None, orphan: str, as_json:
         return f"{volume}: {row['size']} bytes ({row['form']}) in {output}"
 
     show(done, as_json, shown)
+    _complain(done)
+
+
+def _complain(done: Any) -> None:
+    """Of what was damaged: what is not in it."""
+    lost = done.get("lost", ())
+    for words in lost:
+        click.echo(f"kedge: NOT IN IT: {words}", err=True)
+    if lost:
+        sys.exit(UNWELL)
 
 
 @click.command("orphans")

@@ -8,6 +8,7 @@ with KEDGE_DATABASES=both (`make soak`) each meets both, and outages last for mi
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -274,6 +275,56 @@ def test_process_or_node_paused_then_resumed(pair: list[Node], kind: type[Databa
         assert db.found() == found
         db.stop()
     two.detach()
+
+
+@pytest.mark.parametrize("reads", ["strict", "relaxed"])
+def test_process_or_node_paused_then_resumed_reads_nothing_stale(
+    pair: list[Node], reads: str
+) -> None:
+    """Past the kernel's cache: with `strict` an error, without it what was there before."""
+    one, two = pair
+    volume = one.create(reads=reads)
+    one.attach(volume, 1)
+    rewritten(one.place, b"a")
+    one.path.call("settle", seconds=120)
+    assert direct(one.place) == b"a"
+    stopped = one.pause()
+    rewritten(two.attach(volume, 2), b"b")
+    two.path.call("settle", seconds=120)
+    time.sleep(one.context.trust)
+    for pid in stopped:
+        os.kill(pid, 18)
+    if reads == "strict":
+        with pytest.raises(OSError, match="Input/output"):
+            direct(one.place)
+    else:
+        assert direct(one.place) == b"a", "nothing stale is read: the other half proves nothing"
+    assert direct(two.place) == b"b"
+    one.lose(disk=False)
+    two.detach()
+
+
+def rewritten(place: Path, letter: bytes) -> None:
+    """A file of 1 MiB of one letter, in place if it is there."""
+    file = os.open(place / "letters", os.O_RDWR | os.O_CREAT)
+    try:
+        os.pwrite(file, letter * (1 << 20), 0)
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def direct(place: Path) -> bytes:
+    """Which letter stands there, past the kernel's cache."""
+    file = os.open(place / "letters", os.O_RDONLY | os.O_DIRECT)
+    try:
+        with mmap.mmap(-1, 1 << 20) as buffer:
+            assert os.preadv(file, [buffer], 0) == 1 << 20
+            found = bytes(buffer)
+    finally:
+        os.close(file)
+    assert found == found[:1] * len(found)
+    return found[:1]
 
 
 def shipped_and_killed(node: Node, db: Database) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from backends.host import mountinfo, mounts
+from backends.stores.s3 import connect
 from tests.lab.flushing import flush
 from tests.lab.object_store import Moto, ObjectStore
 from tests.lab.s3_nodes import BUCKET
@@ -81,7 +83,9 @@ def mounted(service: Service, name: str) -> Path:
     return Path(service.ok("Mount", Name=name, ID="id")["Mountpoint"])
 
 
-def test_checked_and_carried_away_through_the_service(service: Service, tmp_path: Path) -> None:
+def test_checked_and_carried_away_through_the_service(
+    service: Service, server: ObjectStore, tmp_path: Path
+) -> None:
     """`fsck` while it is mounted and written; `export` of a snapshot meanwhile, and of the volume
     when nobody has it any more."""
     service.ok("Create", Name="db", Opts=OPTIONS)
@@ -110,7 +114,32 @@ def test_checked_and_carried_away_through_the_service(service: Service, tmp_path
     assert names == [{"f"}, {"f", "g"}]
     assert shown(service, "fsck", "db")[-1]["level"] == "ok"
     assert shown(service, "orphans", "db") == []
+    what_is_left(service, server, tmp_path)
     service.ok("Remove", Name="db")
+
+
+def what_is_left(service: Service, server: ObjectStore, home: Path) -> None:
+    """Of a whole volume: all; without one of its objects: zeros, and which ones are said."""
+    kedge(service, "export", "--damaged", "db", "-o", str(home / "left.img"))
+    whole = (home / "db.img").read_bytes()
+    assert (home / "left.img").read_bytes() == whole
+    client = connect(server.endpoint)
+    listed = client.list_objects_v2(Bucket=BUCKET, Prefix=f"{home.name}/disks/")["Contents"]
+    sizes = {one["Key"]: one["Size"] for one in listed if "/data/" in one["Key"]}
+    client.delete_object(Bucket=BUCKET, Key=max(sizes, key=lambda key: sizes[key]))
+    refused = home / "refused.img"
+    kedge(service, "export", "db", "-o", str(refused), code=1)
+    assert not refused.exists()
+    command = [sys.executable, "-m", "driver", "--socket", str(service.admin)]
+    command += ["export", "--damaged", "db", "-o", str(home / "less.img")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 4, done
+    ranges = re.findall(r"NOT IN IT: bytes (\d+) to (\d+) could", done.stderr.decode())
+    assert ranges, done
+    expected = bytearray(whole)
+    for first, last in ranges:
+        expected[int(first) : int(last) + 1] = bytes(int(last) + 1 - int(first))
+    assert (home / "less.img").read_bytes() == expected != whole
 
 
 def test_another_key_is_put_in_the_place_of_the_old_one(service: Service, keys: Path) -> None:

@@ -1,5 +1,6 @@
 """Rows of the failure matrix (docs/s3-failures.md): the bucket holds what was not put there."""
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -7,13 +8,18 @@ import pytest
 
 from backends.base import Level
 from backends.disk import pins
+from backends.disk.coding import PLAIN
 from backends.disk.engine import Disk
+from backends.disk.exporting import export
+from backends.disk.peeking import peek
+from backends.disk.salvaging import Unreadable, salvage
 from backends.errors import Conflict, Damaged, KedgeError, NotFound, Unavailable
+from backends.inspection import unwatched
 from backends.records.store import StoreRecords
 from backends.stores.faulty import FaultyStore
 from backends.stores.memory import MemoryStore
 from tests.unit.disk.site import Site, read, shipped
-from tests.unit.disk.world import BLOCKS, content, small_sizes
+from tests.unit.disk.world import BLOCKS, UUID, content, small_sizes
 
 
 @pytest.fixture
@@ -149,6 +155,71 @@ def test_missing_object_of_the_log(site: Site, number: int) -> None:
     assert site.dumped("kept") == then
     site.bucket.objects[lost] = right
     assert read(site.open(site.node("three"), 3)) == site.image
+
+
+def salvaged(site: Site) -> tuple[bytes, list[str]]:
+    """What `kedge export --damaged` writes, and says."""
+    image, unreadable = io.BytesIO(), Unreadable()
+    found = salvage(site.bucket, site.heads.read(UUID), PLAIN, lambda count: None)
+    export(
+        *(site.bucket, found.view, image, unwatched),
+        wait=lambda count: None,
+        unreadable=unreadable,
+    )
+    return image.getvalue(), [*found.lost(), *unreadable.lost()]
+
+
+@pytest.mark.parametrize("fault", ["missing", "corrupt"])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_missing_object_of_the_log_and_what_is_left(site: Site, number: int, fault: str) -> None:
+    """The disk as it was before the record, whole; said are the record and how many come after it;
+    and nothing in the bucket is changed by looking."""
+    disk, _, _ = filled(site)
+    disk.checkpoint()
+    images = []
+    for stamp in (3, 4, 5, 6):
+        images.append(site.image)
+        site.write(disk, stamp, stamp, 8)
+        shipped(disk)
+    assert salvaged(site) == (site.image, [])
+    last = site.heads.read(UUID).checkpoint_seq
+    lost = [key for key in site.keys("log") if int(key[-16:], 16) > last][number - 1]
+    if fault == "missing":
+        del site.bucket.objects[lost]
+    else:
+        site.bucket.objects[lost] = site.bucket.objects[lost].replace(b"one", b"two")
+    before = dict(site.bucket.objects)
+    image, (said,) = salvaged(site)
+    assert image == images[number - 1]
+    assert f"as it was before record {last + number}:" in said
+    assert f"{4 - number} later records" in said
+    assert site.bucket.objects == before
+
+
+def test_missing_object_and_what_is_left(site: Site) -> None:
+    """Zeros for its blocks alone, each range named; without being asked for that, an error."""
+    filled(site)
+    del site.bucket.objects[site.keys("data")[0]]
+    image, said = salvaged(site)
+    assert image == bytes(4 * 4096) + site.image[4 * 4096 :]
+    assert "bytes 0 to 16383 could not be read and are zeros" in said
+    view = peek(site.bucket, site.heads.read(UUID), PLAIN, lambda count: None)
+    with pytest.raises((Damaged, NotFound)):
+        export(site.bucket, view, io.BytesIO(), unwatched, wait=lambda count: None)
+
+
+def test_missing_object_that_says_where_blocks_are_and_what_is_left(site: Site) -> None:
+    disk, _, _ = filled(site)
+    disk.checkpoint()
+    region = next(key for key in site.keys("ckpt") if key.endswith("/00000000"))
+    del site.bucket.objects[region]
+    image, said = salvaged(site)
+    assert image == bytes(16 * 4096) + site.image[16 * 4096 :]
+    assert "bytes 0 to 65535 could not be read and are zeros" in said
+    (manifest,) = [key for key in site.keys("ckpt") if key.endswith("manifest")]
+    del site.bucket.objects[manifest]
+    with pytest.raises(Damaged, match="lacks its object ckpt/"):
+        salvaged(site)
 
 
 def test_a_missing_checkpoint_is_missing_object_too(site: Site) -> None:
