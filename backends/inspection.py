@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from backends.base import Finding, Volume
+from backends.claims import Claim
 
 Progress = Callable[[int, int], None]
 """`progress(done, total)`, in bytes (or objects), at least once a second or every few MiB. `total`
@@ -61,6 +62,18 @@ class Exportable(Protocol):
         what `to` raises. What was written before an error is incomplete and not a volume."""
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A volume that goes on without a record of its log."""
+
+    before: int
+    """That one."""
+    kept: str
+    """The snapshot that holds what later records say; empty: none could be read."""
+    lost: tuple[int, ...]
+    """Records that are in neither."""
+
+
 @runtime_checkable
 class Salvageable(Protocol):
     """Implemented by backends that can show what is left of a volume whose storage is damaged."""
@@ -71,6 +84,11 @@ class Salvageable(Protocol):
         """As `export`, of a volume or a snapshot of which something is missing: the last state of
         it that is known to have been one, with zeros for what cannot be read, and `lost` says all
         that. Damaged when nothing is left."""
+
+    def cut(self, volume: Volume[Any], before: int, *, created: str, claim: Claim | None) -> Cut:
+        """Let a volume that is attached nowhere go on, for good, from before record `before` of its
+        log, which must be the first that is missing or damaged: Invalid, and nothing is changed,
+        when it is not. What later records say is kept as a snapshot. May be repeated."""
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ def app(volumes: Volumes, doctor: Doctor) -> Flask:
         ("POST", "/volumes/<name>/clone", lambda name: desk.clone(name, _field("source"))),
         ("POST", "/volumes/<name>/fsck", desk.fsck),
         ("POST", "/volumes/<name>/export", desk.export),
+        ("POST", "/volumes/<name>/cut", desk.cut),
         ("GET", "/volumes/<name>/orphans", lambda name: desk.orphans(name)),
         ("GET", "/trash", lambda: desk.trash()),
         ("POST", "/trash/<uuid>/restore", lambda uuid: desk.restore(uuid, _field("name"))),
@@ -154,6 +155,14 @@ class Desk:
             return Stream().run(lambda to: asdict(send(name, orphan, to, to.progress)))
         export = partial(self._volumes.inspecting.export, damaged=damaged)
         return Stream().run(lambda to: asdict(export(name, wanted, to, to.progress)))
+
+    def cut(self, name: str) -> Response:
+        """Let a volume go on without a record of its log."""
+        before = _field("before")
+        if not before.isascii() or not before.isdigit():
+            raise Invalid(f"{before[:60]!r} is not the number of a record")
+        cut = self._volumes.inspecting.cut
+        return copied(lambda: asdict(cut(name, int(before))))
 
     def trash(self) -> list[dict[str, str]]:
         """Removed volumes that can be brought back, of all profiles."""

@@ -9,6 +9,7 @@ from backends.base import Finding, Volume
 from backends.errors import Claimed, InUse, NotSupported
 from backends.inspection import (
     Checkable,
+    Cut,
     Exportable,
     Exported,
     Orphan,
@@ -59,12 +60,25 @@ class Inspecting:
                     return send(volume, None, to, progress)
         return send(volume, wanted, to, progress)
 
+    def cut(self, name: str, before: int) -> Cut:
+        """Let a damaged volume, which nobody may have mounted, go on from before that record of its
+        log. InUse, Claimed, Invalid, NotFound, NotSupported."""
+        created = self.parts.moment().strftime("%Y-%m-%dT%H:%M:%SZ")
+        with self._locked(name, "cutting the log") as (profile, volume):
+            backend = self.parts.backends[profile]
+            if not isinstance(backend, Salvageable):
+                raise NotSupported(f"volumes of {profile} have no log")
+            if self.parts.ledger.get(name) is not None:
+                raise InUse(f"volume {name} is attached on this node; unmount it first")
+            with self.parts.owners[profile].borrowed(volume, 0.0) as claim:
+                return backend.cut(volume, before, created=created, claim=claim)
+
     def _sender(self, profile: str, damaged: bool) -> Callable[..., Exported]:
         backend = self.parts.backends[profile]
         if damaged:
             if not isinstance(backend, Salvageable):
                 raise NotSupported(
-                    f"volumes of {profile} have no log that could be damaged; export without it"
+                    f"volumes of {profile} cannot be exported like that; leave --damaged out"
                 )
             return backend.export_damaged
         if not isinstance(backend, Exportable):

@@ -63,6 +63,12 @@ class Checkpointer:
             journal.manifest, journal.checkpointed = key, manifest.tail.seq
         return head
 
+    def store(self) -> str:
+        """Write a checkpoint of the map that the head does not name; the key of its manifest."""
+        with self._journal.lock:
+            copy = self._copy()
+        return self._store_parts(copy)[1]
+
     def confirm(self) -> None:
         """Fenced when this owner holds the disk no more."""
         self._change(lambda head: head)

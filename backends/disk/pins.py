@@ -66,6 +66,18 @@ def clone(source: str, uuid: str) -> Callable[[Head], Head]:
     return step
 
 
+def kept(name: str, pin: Pin) -> Callable[[Head], Head]:
+    """A snapshot of a checkpoint that its maker wrote for nothing else, in the step in which the
+    head is given the checkpoint that both come from. Exists."""
+
+    def step(head: Head) -> Head:
+        if head.pins.get(name, pin) != pin:
+            raise Exists(f"there is a snapshot {name} already; remove it first")
+        return _added(head, name, pin)
+
+    return step
+
+
 def without(name: str) -> Callable[[Head], Head]:
     """Take a pin away; not there: nothing."""
 

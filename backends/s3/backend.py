@@ -26,7 +26,7 @@ from backends.disk.remote import Bucket, bucket_store
 from backends.disk.unlocking import rewrap
 from backends.errors import Invalid, KedgeError
 from backends.host.failures import explained
-from backends.inspection import Exported, Orphan, Progress, Sink
+from backends.inspection import Cut, Exported, Orphan, Progress, Sink
 from backends.mounting import MountingBackend, detaching
 from backends.options import Size
 from backends.records.guarded import Checked, GuardedRecords
@@ -70,7 +70,8 @@ class S3Backend(MountingBackend[S3Settings, S3Options]):
         self._disks = Disks(bucket, self._store, Heads(records), context, self.get, keys)
         self._keep_in(records, self._disks)
         self._owners = DiskOwners(self._disks, context.node)
-        self._mount_as(self._owners, DiskSnapshots(self._disks, self._freezer))
+        self._pins = DiskSnapshots(self._disks, self._freezer)
+        self._mount_as(self._owners, self._pins)
         self._tidying = Tidying(self._disks)
         self._listed: frozenset[str] | None = None
         """The uuids of all volumes, when they were listed last."""
@@ -186,6 +187,12 @@ class S3Backend(MountingBackend[S3Settings, S3Options]):
         self, volume: Volume[S3Options], snapshot: str | None, to: Sink, progress: Progress
     ) -> Exported:
         return Inspection(self._disks).export_damaged(volume, snapshot, to, progress)
+
+    def cut(
+        self, volume: Volume[S3Options], before: int, *, created: str, claim: Claim | None
+    ) -> Cut:
+        with explained(f"cut the log of volume {volume.name}"):
+            return self._pins.cut(volume, before, created=created, claim=claim)
 
     def orphans(self, volume: Volume[S3Options]) -> Sequence[Orphan]:
         return Inspection(self._disks).orphans(volume)

@@ -13,12 +13,14 @@ from backends.ambient import new_id
 from backends.base import Attachment, Volume
 from backends.claims import Claim
 from backends.disk import pins
+from backends.disk.cutting import Cutter
 from backends.disk.head import Pin
 from backends.disk.remote import pause, random_id
 from backends.disk.restoring import restore_disk
 from backends.disk.unlocking import coder_of
 from backends.errors import Exists, InUse, KedgeError, NotFound
 from backends.host.freezing import Freezer
+from backends.inspection import Cut
 from backends.s3.disks import Disks
 from backends.s3.options import S3Options
 from backends.snapshots import Snapshot
@@ -86,6 +88,24 @@ class DiskSnapshots:
                 new_id=random_id,
                 wait=pause,
                 coder=coder_of(head, disks.keys),
+            )
+
+    def cut(
+        self, volume: Volume[S3Options], before: int, *, created: str, claim: Claim | None
+    ) -> Cut:
+        """See Salvageable."""
+        disks = self.disks
+        with disks.locked(volume.uuid):
+            head = disks.heads.read(volume.uuid)
+            disks.close(volume.uuid, volume.name)
+            cutter = Cutter(
+                *(disks.store, disks.heads, volume.uuid, disks.context.node, created),
+                new_id=random_id,
+                wait=pause,
+                coder=coder_of(head, disks.keys),
+            )
+            return cutter.cut(
+                before, claim=disks.epoch(volume, head, claim.epoch if claim else None)
             )
 
     def _of_mounted(

@@ -19,6 +19,7 @@ COMMANDS: Sequence[click.Command] = (
     trash.trash,
     inspection.fsck,
     inspection.export,
+    inspection.cut,
     inspection.orphans,
     machine.doctor,
     machine.version,

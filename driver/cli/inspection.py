@@ -1,4 +1,4 @@
-"""`kedge fsck`, `kedge export` and `kedge orphans`."""
+"""`kedge fsck`, `kedge export`, `kedge cut` and `kedge orphans`."""
 
 import sys
 from pathlib import Path
@@ -78,6 +78,37 @@ def _complain(done: Any) -> None:
         click.echo(f"kedge: NOT IN IT: {words}", err=True)
     if lost:
         sys.exit(UNWELL)
+
+
+@click.command("cut")
+@click.argument("volume")
+@click.option(
+    "--before",
+    required=True,
+    type=int,
+    metavar="RECORD",
+    help="The record that fsck or `export --damaged` names as missing or damaged.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+@click.pass_obj
+def cut(call: Caller, volume: str, before: int, yes: bool, as_json: bool) -> None:
+    """Let VOLUME, whose log is damaged, go on as it was before RECORD, for good. What RECORD
+    changed is lost. What later records say, on top of it, is kept as a snapshot: no state that
+    VOLUME ever had, but all that can be found."""
+    if not yes:
+        click.confirm(
+            f"{volume} goes back to before record {before}, and nothing undoes that; "
+            "have you carried away what you need (`kedge export --damaged`)?",
+            abort=True,
+        )
+    done = call.follow("cutting", "volumes", volume, "cut", before=str(before))
+
+    def shown(row: Any) -> str:
+        kept = f"; what later ones say is {volume}@{row['kept']}" if row["kept"] else ""
+        return f"{volume} is as it was before record {before}{kept}"
+
+    show(done, as_json, shown)
 
 
 @click.command("orphans")
