@@ -217,8 +217,15 @@ def test_a_change_of_what_was_put_back_meanwhile_is_none() -> None:
     earlier = made
     for value in (b"two", b"three"):
         made = records.put(KEY, value, expected=made.version)
-    store.objects.clear()
-    store.objects.update(backup)
+
+    def meanwhile(self: MemoryStore, key: str, body: bytes) -> None:
+        patched.stop()
+        store.objects.clear()
+        store.objects.update(backup)
+        self.put_if_absent(key, body)
+
+    patched = patch.object(MemoryStore, "put_if_absent", meanwhile)
+    patched.start()
     with pytest.raises(Unavailable):
         records.put(KEY, b"four", expected=made.version)
     assert store.objects == backup
