@@ -28,6 +28,8 @@ EXCESS = 1.3
 MANY = 4096
 """Small objects beyond which they are put together: each costs a line in every checkpoint."""
 _SMALL = 256
+_OBJECTS = 2
+"""Objects that are filled with what was copied, for one record. Nothing is shipped meanwhile."""
 
 
 class Compactor:
@@ -54,7 +56,7 @@ class Compactor:
 
     def choose(self, pinned: Pinned) -> list[int]:
         """The objects to empty next; none when little would be won."""
-        left, room = self._left, packing.OBJECT_BLOCKS
+        left, room = self._left, _OBJECTS * packing.OBJECT_BLOCKS
         with self._journal.lock:
             weights = [
                 Weight(number, found.live, found.blocks, found.born)

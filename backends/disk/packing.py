@@ -3,13 +3,14 @@
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from backends.disk.commit import HOLE, INLINE, Extent
 from backends.disk.overlay import Changes
 from backends.disk.segment import runs
 
 OBJECT_BLOCKS = 2048
-"""8 MiB: few requests, and a lost one costs little."""
+"""8 MiB, give or take a half: few requests, and a lost one costs little."""
 INLINE_BLOCKS = 256
 """Up to 1 MiB travels in the record itself: one request instead of two."""
 
@@ -40,12 +41,14 @@ class Plan:
 
 
 def plan(changes: Changes) -> Plan:
-    """Few blocks inline, many in objects of at most OBJECT_BLOCKS."""
+    """Few blocks inline, many in objects of the same size, as near to OBJECT_BLOCKS as can be: then
+    there is one for each 8 MiB on average, where a short one at the end would be one more."""
     blocks = sorted(changes.blocks)
     if len(blocks) <= INLINE_BLOCKS:
         return Plan(changes, (), tuple(blocks))
-    cuts = range(0, len(blocks), OBJECT_BLOCKS)
-    return Plan(changes, tuple(tuple(blocks[at : at + OBJECT_BLOCKS]) for at in cuts), ())
+    count = max(1, (len(blocks) + OBJECT_BLOCKS // 2) // OBJECT_BLOCKS)
+    cuts = [len(blocks) * number // count for number in range(count + 1)]
+    return Plan(changes, tuple(tuple(blocks[at:end]) for at, end in pairwise(cuts)), ())
 
 
 def _placed(blocks: Sequence[int], source: int) -> list[Extent]:

@@ -15,7 +15,8 @@ from backends.disk.packing import Plan, plan
 from backends.disk.segment import Segment, runs
 from backends.errors import Damaged
 
-_IN_FLIGHT = 6
+_IN_FLIGHT = 3
+"""Objects that wait in memory for one that is on its way, at most."""
 _READ = 256
 """Blocks that are read from the log at once, at most."""
 

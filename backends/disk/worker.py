@@ -6,7 +6,8 @@ from collections.abc import Callable
 from backends.disk.engine import Disk
 from backends.errors import KedgeError, Unavailable
 
-SEAL_BYTES = 8 << 20
+SEAL_BYTES = 32 << 20
+"""A record is a request besides those for its data: one for each `rpo`, unless so much waits."""
 _TEND_SECONDS = 5.0
 _SETTLE_SECONDS = 0.2
 """After a start nothing else is done for so long: first all who wait are served."""
