@@ -23,6 +23,9 @@ GROWTH = 1.5
 """Beyond so many times the last peak the store allows more than it did: the steps grow."""
 CALM = 30.0
 """Seconds without a refusal after which there is no bound any more."""
+AWAY = 15.0
+"""Seconds after which a store that refuses everything is taken to be away: fewer requests would not
+change that, and the first answer ends it."""
 LEAST = 1 / 256
 LONGEST = 5.0
 """Seconds between two requests at most, whatever is refused: never give up."""
@@ -47,14 +50,18 @@ class Window:
         self.flying = 0
         self.refusals = 0
         self._peak = 1.0
-        self._cut_at = float("-inf")
+        self._cut_at = self._refused_at = float("-inf")
         self._last = float("-inf")
         self._answers = 0
+        self._silent: float | None = None
+        """Since when everything has been refused."""
+        self._before = 1.0
+        """The bound when something was answered last."""
         self._usual = 0.05
 
     def wait(self, now: float) -> float | None:
         """Seconds until the next request may be sent; None: not before one has ended."""
-        if self.limit is not None and now - self._cut_at >= CALM:
+        if self.limit is not None and now - self._refused_at >= CALM:
             self.limit = None
         if self.limit is None:
             return 0.0
@@ -76,6 +83,9 @@ class Window:
         """It was carried out."""
         self.flying -= 1
         self._usual = _OLD * self._usual + (1 - _OLD) * min(1.0, now - sent.at)
+        if self.limit is not None and self._away(now):
+            self.limit = self._peak = self._before
+        self._silent = None
         if self.limit is None or sent.at <= self._cut_at:
             return
         self._answers += 1
@@ -88,10 +98,18 @@ class Window:
         """The store said that it was one too many."""
         self.flying -= 1
         self.refusals += 1
-        if sent.at <= self._cut_at:
+        self._refused_at = now
+        if self._silent is None:
+            self._silent = now
+        if sent.at <= self._cut_at or self._away(now):
             return
         bound = float(sent.flying) if self.limit is None else min(self.limit, max(1, sent.flying))
         self._peak = bound if self.limit is None else max(bound, LEAST)
+        if self.limit is None or self._answers:
+            self._before = bound
         soon = self.limit is None or self._answers < SOON
         self.limit = max(LEAST, bound * (DEEP if soon else CUT))
         self._cut_at, self._answers = now, 0
+
+    def _away(self, now: float) -> bool:
+        return self._silent is not None and now - self._silent > AWAY

@@ -119,6 +119,19 @@ def test_what_the_store_allows_again_is_used_soon() -> None:
     assert window.limit is None
 
 
+def test_a_store_that_was_away_is_used_as_before_when_it_is_back() -> None:
+    """An hour of nothing but 503 must not leave a bound behind that grows for minutes."""
+    window = Window()
+    store = Simulated(1000.0, 0.02, 4, window)
+    store.run(10.0)
+    store.rate = 0.0
+    store.run(600.0)
+    store.rate = 1000.0
+    before = store.done
+    store.run(620.0)
+    assert store.done - before >= 10 * 4 / 0.02, "no more than the pauses of those who ask"
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_it_never_gives_up(seed: int) -> None:
     """Whatever is answered, the next request may be sent after LONGEST, or once one has ended."""
@@ -221,7 +234,7 @@ def test_who_has_waited_long_goes_before_all(pool: ThreadPoolExecutor) -> None:
     store.objects["a"] = b""
     eased = Easing(store, gate)
     gate.window.limit = 1.0
-    gate.window._cut_at = time.monotonic()
+    gate.window._refused_at = time.monotonic()
     with patch("backends.stores.easing.PATIENCE", 0.0):
         first = pool.submit(eased.get, "a")
         until(lambda: len(store.asked) == 1)
