@@ -95,8 +95,8 @@ def describe(cls: type[Any]) -> tuple[OptionHelp, ...]:
     )
 
 
-def parse(cls: type[T], raw: Mapping[str, str], *, subject: str) -> T:
-    """Build `cls` from what a person typed.
+def parse(cls: type[T], raw: Mapping[str, str], *, subject: str, word: str = "option") -> T:
+    """Build `cls` from what a person typed. `word`: what people call one of its fields.
 
     Raises InvalidOptions naming `subject` and listing every problem: unknown names (with the
     nearest valid one and the whole list), bad values, missing ones, and what `cls.problems()`
@@ -108,7 +108,7 @@ def parse(cls: type[T], raw: Mapping[str, str], *, subject: str) -> T:
     values: dict[str, Any] = {}
     for name, text in raw.items():
         if name not in fields:
-            problems.append(_unknown(name, fields))
+            problems.append(_unknown(word, name, fields))
             continue
         try:
             values[fields[name].name] = _convert(kinds[fields[name].name], text)
@@ -142,10 +142,6 @@ def spelled(field: "dataclasses.Field[Any]") -> str:
 
 def _fields(cls: type[Any]) -> "tuple[dataclasses.Field[Any], ...]":
     return tuple(f for f in dataclasses.fields(cls) if "help" in f.metadata)
-
-
-def _default(field: "dataclasses.Field[Any]") -> Any:
-    return None if field.default is dataclasses.MISSING else field.default
 
 
 def _shown_default(field: "dataclasses.Field[Any]") -> str:
@@ -220,7 +216,7 @@ def _show(value: Any) -> str:
     return str(value.value) if isinstance(value, enum.Enum) else str(value)
 
 
-def _unknown(name: str, known: Iterable[str]) -> str:
+def _unknown(word: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
-    return f"unknown option {name[:60]!r}{hint}; valid: {', '.join(sorted(known))}"
+    return f"unknown {word} {name[:60]!r}{hint}; valid: {', '.join(sorted(known))}"

@@ -21,7 +21,8 @@ def broken(size: Size, least: Size = BLOCK, what: str = "a file system") -> Iter
 def check_shrinking(name: str, has: Size, to: Size) -> None:
     """Invalid when the volume would become smaller."""
     if to < has:
-        raise Invalid(f"volume {name} has {has}; it cannot shrink to {to}")
+        smaller = to if to >= 1024 else f"{to} bytes"  # somebody left out the unit
+        raise Invalid(f"volume {name} has {has}; it cannot shrink to {smaller}")
 
 
 def check_growth(name: str, has: Size, to: Size) -> None:

@@ -156,7 +156,8 @@ def open_backends(settings: Settings) -> dict[str, Backend[Any, Any]]:
     for profile in settings.profiles.values():
         try:
             cls = backends.load(profile.backend)
-            own = parse(cls.Settings, profile.settings, subject=f"profile {profile.name}")
+            subject = f"profile {profile.name}"
+            own = parse(cls.Settings, profile.settings, subject=subject, word="setting")
             parse(cls.Options, profile.defaults, subject=f"defaults of {profile.name}")
         except InvalidOptions as error:
             problems.append(str(error))
@@ -173,7 +174,7 @@ def open_backends(settings: Settings) -> dict[str, Backend[Any, Any]]:
         )
         made[profile.name] = cls(own, context)
     if problems:
-        raise InvalidOptions("settings", problems)
+        raise InvalidOptions(f"settings in {settings.paths.config}", problems)
     return made
 
 

@@ -36,6 +36,7 @@ def app(volumes: Volumes, doctor: Doctor) -> Flask:
     routes: list[tuple[str, str, Callable[..., Any]]] = [
         ("GET", "/version", lambda: {"version": VERSION}),
         ("GET", "/volumes", lambda: [_shown(view) for view in volumes.list()]),
+        ("GET", "/unheard", lambda: volumes.inventory.unheard()),
         ("GET", "/volumes/<name>", lambda name: _shown(volumes.get(name))),
         ("POST", "/volumes/<name>/resize", lambda name: desk.resize(name, _field("size"))),
         ("POST", "/volumes/<name>/rewrap", lambda name: desk.rewrap(name, _field("key"))),

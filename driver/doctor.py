@@ -158,8 +158,16 @@ def mount_is_shared(mountinfo: str, path: Path) -> bool:
 
 
 def _examined(profile: str, backend: Backend[Any, Any], _: object) -> list[Finding]:
-    backend.volumes()
-    return [Finding(Level.OK, f"profile {profile}", "reachable"), *backend.findings()]
+    """What the backend says itself, where it knows what is wrong, is worth more than that the
+    volumes cannot be listed."""
+    found, subject = list(backend.findings()), f"profile {profile}"
+    try:
+        backend.volumes()
+    except KedgeError as error:
+        if any(one.level is Level.ERROR for one in found):
+            return found
+        return [Finding(Level.ERROR, subject, str(error), "make the storage reachable"), *found]
+    return [Finding(Level.OK, subject, "reachable"), *found]
 
 
 def _listed(directory: Path) -> Iterable[str]:

@@ -30,6 +30,12 @@ class Inventory:
         self._known: dict[str, Known] = {}
         self._changes = 0
         self._changed: dict[str, int] = {}
+        self._unheard = dict.fromkeys(backends, "it was not asked yet")
+
+    def unheard(self) -> dict[str, str]:
+        """By profile, why its volumes could not be listed when they were asked for last."""
+        with self._lock:
+            return dict(self._unheard)
 
     def find(self, name: str) -> Known | None:
         """What memory says."""
@@ -90,8 +96,14 @@ class Inventory:
         answered is newer than its answer and stays. Raises what the backend raises."""
         with self._lock:
             before = self._changes
-        volumes = self._backends[profile].volumes()
+        try:
+            volumes = self._backends[profile].volumes()
+        except Exception as error:
+            with self._lock:
+                self._unheard[profile] = str(error)
+            raise
         with self._lock:
+            self._unheard.pop(profile, None)
             newer = {name for name, change in self._changed.items() if change > before}
             mine = {n for n, known in self._known.items() if known.profile == profile}
             for name in mine - {volume.name for volume in volumes} - newer:

@@ -57,6 +57,8 @@ class S3Settings(ProfileSettings):
 
     def problems(self) -> Iterable[str]:
         """Rules over several settings."""
+        if self.endpoint and not re.match(r"https?://[^/]", self.endpoint):
+            yield f"endpoint={self.endpoint[:60]!r} is no URL, such as https://s3.example.org"
         kept = self.storage_class
         if kept is not None and not re.fullmatch(r"[A-Z][A-Z0-9_]{1,40}", kept):
             yield f"storage_class={kept[:60]!r} is not written in capitals, like STANDARD_IA"

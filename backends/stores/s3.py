@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3  # type: ignore[import-untyped]
 import botocore.config  # type: ignore[import-untyped]
@@ -21,15 +22,18 @@ from backends.stores.base import Listed, Store, Throttled
 
 _MISSING = {"NoSuchKey", "404"}
 _TOO_MANY = {"SlowDown", "RequestLimitExceeded", "TooManyRequests", "ThrottlingException"}
-_WORDS = {
+_WHOLE = {
     "NoSuchBucket": "there is no such bucket; create it, or correct the profile's bucket=",
-    "AccessDenied": "the store denies access; check the profile's credentials and the policy",
     "InvalidAccessKeyId": "the store does not know the access key; check the credentials",
     "SignatureDoesNotMatch": "the signature is wrong; check the secret key and the region",
     "RequestTimeTooSkewed": "this machine's clock differs too much from the store's; set it right",
     "PermanentRedirect": "the bucket is in another region; correct the profile's region=",
     "IllegalLocationConstraintException": "the bucket is in another region; correct region=",
     "AuthorizationHeaderMalformed": "the region is wrong; correct the profile's region=",
+}
+"""What is wrong with every request alike."""
+_WORDS = {
+    "AccessDenied": "the store denies access; check the profile's credentials and the policy",
     "403": "the store denies access; check the profile's credentials and the policy",
 }
 
@@ -230,6 +234,15 @@ class S3Store(Store):
                 f"the certificate of the store is not trusted ({error}); name the certificates to "
                 "trust with the profile's ca_file="
             ) from error
+        except (
+            botocore.exceptions.EndpointConnectionError,
+            botocore.exceptions.ConnectTimeoutError,
+        ) as error:
+            url = urlsplit(str(error.kwargs.get("endpoint_url", "")))
+            raise Unavailable(
+                f"nothing answers at {url.scheme}://{url.netloc}, to ask for bucket "
+                f"{self._bucket}; is the store up, and is the profile's endpoint= right?"
+            ) from error
         except (botocore.exceptions.BotoCoreError, OSError) as error:
             raise Unavailable(f"cannot {verb} {key} in bucket {self._bucket}: {error}") from error
 
@@ -242,6 +255,8 @@ class S3Store(Store):
             return _EmptyRange()
         if status == 412:
             return Conflict(f"object {key} in bucket {self._bucket} is there already")
+        if code in _WHOLE:
+            return Unavailable(f"bucket {self._bucket} cannot be used: {_WHOLE[code]}")
         words = _WORDS.get(
             code, f"{status} {code}: {error.response.get('Error', {}).get('Message')}"
         )

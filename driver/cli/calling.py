@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 from tabulate import tabulate
 
+from backends.options import Size
 from driver.client import Client, Refused, Unreachable
 
 REFUSED, USAGE, UNREACHABLE, UNWELL = 1, 2, 3, 4
@@ -79,6 +80,14 @@ def end(message: str, code: int) -> NoReturn:
 def show(document: Any, as_json: bool, table: Callable[[Any], str]) -> None:
     """Print what the service answered."""
     click.echo(json.dumps(document, indent=2) if as_json else table(document))
+
+
+def readable(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same, numbers of bytes as people write them."""
+    return [
+        {k: Size(v) if k in ("size", "used") and isinstance(v, int) else v for k, v in row.items()}
+        for row in rows
+    ]
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], empty: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from driver.cli.calling import REFUSED, UNWELL, USAGE, Caller, as_json, end, show, table
+from driver.cli.calling import REFUSED, UNWELL, USAGE, Caller, as_json, end, readable, show, table
 from driver.cli.machine import findings
 
 _BLOCK = 64 * 1024
@@ -61,6 +61,8 @@ def export(
                 output.unlink()  # refused, or cut short: it is no image
                 raise
             sparse.finish()
+    except FileExistsError:
+        end(f"{output} is there already; remove it, or write to another file", REFUSED)
     except OSError as error:
         end(f"{output}: {error.strerror or error}; what was written is incomplete", REFUSED)
 
@@ -117,10 +119,10 @@ def cut(call: Caller, volume: str, before: int, yes: bool, as_json: bool) -> Non
 @click.pass_obj
 def orphans(call: Caller, volume: str, as_json: bool) -> None:
     """List what this node had written to VOLUME and not yet sent when another node took it."""
-    columns = {"name": "NAME", "kept": "KEPT", "size": "BYTES"}
+    columns = {"name": "NAME", "kept": "KEPT", "size": "SIZE"}
     empty = f"this node has no orphans of {volume}"
     rows = call("GET", "volumes", volume, "orphans")
-    show(rows, as_json, lambda rows: table(rows, columns, empty))
+    show(rows, as_json, lambda rows: table(readable(rows), columns, empty))
 
 
 class Sparse:

@@ -2,7 +2,7 @@
 
 import click
 
-from driver.cli.calling import Caller, as_json, show, table
+from driver.cli.calling import Caller, as_json, readable, show, table
 
 
 @click.group("snapshot")
@@ -30,7 +30,7 @@ def list_(call: Caller, volume: str, as_json: bool) -> None:
     columns = {"name": "NAME", "created": "CREATED", "by": "BY", "size": "SIZE", "used": "USED"}
     empty = f"no snapshots; take one: kedge snapshot create {volume}"
     rows = call("GET", "volumes", volume, "snapshots")
-    show(rows, as_json, lambda rows: table(rows, columns, empty))
+    show(rows, as_json, lambda rows: table(readable(rows), columns, empty))
 
 
 @snapshot.command("rm")

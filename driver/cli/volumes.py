@@ -24,11 +24,15 @@ def ls(call: Caller, as_json: bool) -> None:
         "mountpoint": "MOUNTPOINT",
     }
 
-    def shown(volumes: Any) -> str:
-        rows = [{**volume["status"], **volume} for volume in volumes]
-        return table(rows, columns, "no volumes; make one: docker volume create -d kedge NAME")
+    listed, unheard = call("GET", "volumes"), call("GET", "unheard")
+    none = "no volumes" if unheard else "no volumes; make one: docker volume create -d kedge NAME"
 
-    show(call("GET", "volumes"), as_json, shown)
+    def shown(volumes: Any) -> str:
+        return table([{**volume["status"], **volume} for volume in volumes], columns, none)
+
+    show(listed, as_json, shown)
+    for profile, why in unheard.items():
+        click.echo(f"kedge: profile {profile} may have others; it cannot be asked: {why}", err=True)
 
 
 @click.command("inspect")

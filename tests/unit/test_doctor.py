@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.base import Level
+from backends.base import Finding, Level
 from backends.errors import Unavailable
 from driver.doctor import Doctor, mount_is_shared
 from tests.simulated import Node
@@ -68,6 +68,16 @@ def test_storage_that_fails_is_one_finding_among_the_others(node: Node, error: E
     assert level is Level.ERROR
     assert "it is away" in detail
     assert found(node, "ledger") == [(Level.OK, "sound")]
+
+
+def test_what_the_backend_knows_is_said_instead(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Finding(Level.ERROR, "bucket b", "there is no such bucket", "create it")
+    monkeypatch.setattr(node.volumes.backends["prod"], "findings", lambda: [known])
+    node.world.fail("volumes", Unavailable("cannot list"))
+    assert found(node, "bucket b") == [(Level.ERROR, "there is no such bucket")]
+    assert found(node, "profile prod") == []
 
 
 def test_a_ledger_that_was_rebuilt(node: Node) -> None:

@@ -85,10 +85,12 @@ def test_refresh_of_one_profile_leaves_the_others(
 def test_a_refresh_that_fails_forgets_nothing(inventory: Inventory, a: Storage) -> None:
     a.present = {"x": volume("x")}
     inventory.refresh("a")
+    assert "a" not in inventory.unheard()
     a.error = Unavailable("away")
     with pytest.raises(Unavailable):
         inventory.refresh("a")
     assert names(inventory) == ["x"]
+    assert inventory.unheard()["a"] == "away"
 
 
 def test_what_was_made_while_the_storage_was_listed_stays(inventory: Inventory, a: Storage) -> None:

@@ -164,7 +164,7 @@ def test_credentials_from_the_shared_file(
     ("changed", "words"),
     [
         ({"bucket": "elsewhere"}, "there is no such bucket"),
-        ({"endpoint": "http://127.0.0.1:9"}, "Could not connect"),
+        ({"endpoint": "http://127.0.0.1:9"}, "nothing answers at http://127.0.0.1:9, to ask for"),
         ({"credentials": Path("/nowhere/file")}, "No such file"),
         ({"ca_file": Path("/nowhere/ca.pem")}, "No such file"),
         ({"keys": Path("/nowhere/keys")}, "No such file"),
@@ -266,6 +266,7 @@ def test_every_setting_is_checked() -> None:
     bad = {
         "bucket": "",
         "region": "",
+        "endpoint": "s3.example.org:9000",
         "path_style": "maybe",
         "ca_file": "relative.pem",
         "credentials": "relative",

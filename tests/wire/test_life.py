@@ -259,7 +259,7 @@ def test_broken_settings_are_said_to_whoever_asks(started: Start) -> None:
 def test_broken_profiles_are_said_to_whoever_asks(started: Start) -> None:
     service = started('[profiles.x]\nbackend = "nope"\n[profiles.y]\nbackend = "memory"\nz = 1\n')
     check_broken(service.start(), "backend 'nope' is unknown; valid: ")
-    assert "unknown option 'z'; valid: world" in service.call("List").error
+    assert "unknown setting 'z'; valid: world" in service.call("List").error
 
 
 @pytest.mark.parametrize("variable", ["KEDGE_MOUNTS", "KEDGE_DATA"])

@@ -38,6 +38,24 @@ def test_snapshots_from_the_first_to_the_last_command(service: Service) -> None:
     assert b"no snapshot" in kedge(service, "snapshot", "restore", "db", "one", "--yes", code=1)
 
 
+def test_a_list_that_may_not_be_whole_says_so(service: Service) -> None:
+    """Storage that is away is no empty storage."""
+    assert _listing(service) == ("no volumes; make one: docker volume create -d kedge NAME\n", "")
+    service.hook("volumes", "fail")
+    until(lambda: _listing(service)[1])
+    why = "it cannot be asked: the storage cannot volumes now"
+    assert _listing(service) == ("no volumes\n", f"kedge: profile prod may have others; {why}\n")
+    service.unhook()
+    until(lambda: not _listing(service)[1])
+
+
+def _listing(service: Service) -> tuple[str, str]:
+    """What `kedge ls` says, and what it says besides."""
+    command = [sys.executable, "-m", "driver", "--socket", str(service.admin), "ls"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=True, text=True)
+    return done.stdout, done.stderr
+
+
 def test_copies_show_how_far_they_are(service: Service) -> None:
     service.ok("Create", Name="db", Opts=None)
     told: list[tuple[int, int]] = []
@@ -78,7 +96,8 @@ def test_checked_and_carried_away(service: Service, tmp_path: Path) -> None:
     with tarfile.open(archive) as opened:
         assert opened.getnames() == []
     assert kedge(service, "export", "db") == archive.read_bytes()
-    assert b"incomplete" in kedge(service, "export", "db", "-o", str(archive), code=1)
+    said = kedge(service, "export", "db", "-o", str(archive), code=1)
+    assert b"is there already; remove it" in said
     assert b"no snapshot" in kedge(service, "export", "db@one", code=1)
     assert b"have no log" in kedge(service, "cut", "--yes", "--before", "7", "db", code=1)
     assert b"leave --damaged out" in kedge(service, "export", "--damaged", "db", code=1)

@@ -277,6 +277,11 @@ class World(world.World):
 
     # -- clones -----------------------------------------------------------------------------
 
+    def within_limit(self, owner: Session, length: int) -> None:
+        """Whoever goes back to a snapshot gives up what is newer, whatever the limit."""
+        if image(owner.ops[:length]) not in self.pasts:
+            super().within_limit(owner, length)
+
     def make_clone(self, node: Node) -> None:
         """A new one, or one whose making was cut short."""
         halves = [clone for clone in self.clones.values() if not clone.sure and not clone.dropped]
