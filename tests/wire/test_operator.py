@@ -40,13 +40,14 @@ def test_snapshots_from_the_first_to_the_last_command(service: Service) -> None:
 
 def test_a_list_that_may_not_be_whole_says_so(service: Service) -> None:
     """Storage that is away is no empty storage."""
+    until(lambda: not _listing(service)[1], 60)
     assert _listing(service) == ("no volumes; make one: docker volume create -d kedge NAME\n", "")
     service.hook("volumes", "fail")
-    until(lambda: _listing(service)[1])
+    until(lambda: _listing(service)[1], 60)
     why = "it cannot be asked: the storage cannot volumes now"
     assert _listing(service) == ("no volumes\n", f"kedge: profile prod may have others; {why}\n")
     service.unhook()
-    until(lambda: not _listing(service)[1])
+    until(lambda: not _listing(service)[1], 60)
 
 
 def _listing(service: Service) -> tuple[str, str]:
