@@ -21,6 +21,7 @@ from backends.base import Level, Volume
 from backends.errors import KedgeError
 from backends.s3.disks import Disks
 from tests.lab.databases import Database, Ledger, MariaDB, PostgreSQL
+from tests.lab.flushing import flush
 from tests.lab.object_store import ObjectStore
 from tests.lab.s3_fixtures import home, server
 from tests.lab.s3_nodes import Node, nodes
@@ -155,7 +156,7 @@ def spoiled(pair: list[Node], kind: type[Database], fault: str) -> None:
     volume = one.create()
     place = one.attach(volume, 1)
     (place / "file").write_bytes(PATTERN * (1 << 19))
-    os.sync()
+    flush(place)
     ledger = written(one, kind, lambda ledger, db: goes_on(ledger, 300))
     rows = rows_on(one.place, kind)
     one.detach()
