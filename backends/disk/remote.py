@@ -33,6 +33,7 @@ from backends.disk.unlocking import coder_of
 from backends.disk.warming import Warming
 from backends.disk.worker import Worker
 from backends.errors import Invalid, KedgeError, Unavailable
+from backends.host import memory
 from backends.records.store import StoreRecords
 from backends.stores.base import Store
 from backends.stores.counting import Counting
@@ -258,7 +259,9 @@ def _begin(disk: RemoteDisk, last: Store, arguments: Arguments) -> None:
     disk.scrubber = Scrubber(
         *(parts.journal, last, parts.reader), every=arguments.scrub, clock=time.monotonic
     )
-    disk.worker = Worker(disk, rpo=rpo, clock=time.monotonic, complain=_complain)
+    disk.worker = Worker(
+        disk, rpo=rpo, clock=time.monotonic, complain=_complain, rest=memory.give_back
+    )
     disk.worker.start()
 
 

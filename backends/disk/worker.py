@@ -24,12 +24,15 @@ class Worker:
         rpo: float,
         clock: Callable[[], float],
         complain: Callable[[str, Exception], None],
+        rest: Callable[[], None] = lambda: None,
     ) -> None:
+        """`rest` is called now and then when nothing is due."""
         self.last_error = ""
         self._disk = disk
         self._rpo = rpo
         self._clock = clock
         self._complain = complain
+        self._rest = rest
         self._began = clock()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ship", daemon=True)
@@ -53,6 +56,8 @@ class Worker:
                 if self._clock() - tended >= _TEND_SECONDS:
                     self._disk.tend(hurried=self._due)
                     tended, copying = self._clock(), True
+                    if not self._due():
+                        self._rest()
                 if copying and not self._due():
                     copying = self._disk.compact()
                 self.last_error = ""

@@ -122,10 +122,18 @@ def test_who_inherits_many_records_makes_a_checkpoint_at_once() -> None:
             disk.ship()
     heir = opened(elsewhere(where))
     assert heir.parts.journal.tail.seq > 2 * CHECKPOINT_EVERY
-    worker = Worker(heir, rpo=3600.0, clock=lambda: 0.0, complain=lambda what, error: None)
+    rested = threading.Event()
+    worker = Worker(
+        heir,
+        rpo=3600.0,
+        clock=lambda: 0.0,
+        complain=lambda what, error: None,
+        rest=rested.set,
+    )
     with patch.object(worker_module, "_SETTLE_SECONDS", 0.0):
         worker.start()
         try:
             until(lambda: where.heads.read(UUID).checkpoint_seq > 2 * CHECKPOINT_EVERY)
+            until(rested.is_set)
         finally:
             worker.stop()
