@@ -269,7 +269,8 @@ class LocalLog:
         alone = for_good and not failed and boot == self.binding.boot
         for name in filter(_SPARE.fullmatch, self._files.names()):
             self._files.remove(name)  # perhaps without all its space
-        for segment, entries in self._found(self._unshipped(upto, alone), upto, cut_off):
+        heads = self._unshipped(upto, alone)
+        for segment, entries in self._found(heads, upto, cut_off):
             if self._segments and self._segments[-1].last + 1 != segment.first:
                 found, self._segments = [], []
             found += entries
@@ -296,7 +297,7 @@ class LocalLog:
         for number, head in heads:
             if head.first != expected or cut_off:
                 if cut_off or head.first > upto + 1:
-                    witnessed = max(witnessed, head.synced)
+                    witnessed = max(witnessed, head.synced, self._witnessed(number, head.seal))
                     cut_off.append(_name(number))
                     continue
                 witnessed = 0
@@ -307,12 +308,29 @@ class LocalLog:
             witnessed = max(witnessed, scan.witnessed)
             yield _Segment(number, head.first, expected - 1, head.seal, scan.end), entries
         last = (expected or 1) - 1
+        for number in self._strange():
+            seal = SegmentHead(number, 0, 0, 0, self.binding.salt).seal  # if it is of this life
+            witnessed = max(witnessed, self._witnessed(number, seal))
+            cut_off.append(_name(number))
         if witnessed > max(last, upto):
             raise Damaged(
                 f"the local log of disk {self.binding.uuid} is broken behind entry {last}, but "
                 f"entries up to {witnessed} had been synced; what is in the store is whole: "
                 "detach with force to go on from there"
             )
+
+    def _witnessed(self, number: int, seal: Seal) -> int:
+        """Up to which entry those in a segment say that everything had been synced."""
+        scan = Scan(self._pages(number), 0, 0, seal)
+        if seal.places:
+            scan.search(HEADER)
+        return scan.witnessed
+
+    def _strange(self) -> list[int]:
+        """Segments without a head of this log: it was never written, or is broken."""
+        known = {number for number, _ in self._heads()}
+        names = filter(None, map(_NAME.fullmatch, self._files.names()))
+        return [number for match in names if (number := int(match[1], 16)) not in known]
 
     def _write_again(self) -> None:
         """A system that has said once that it could not write a page takes it for written: it
@@ -391,10 +409,8 @@ class LocalLog:
                 continue
             number = int(match[1], 16)
             head = SegmentHead.decode(self._files.pread(name, 0, HEADER))
-            if head is None or (head.number, head.identity) != (number, self.binding.identity):
-                self._files.remove(name)
-                continue
-            heads.append((number, head))
+            if head and (head.number, head.identity) == (number, self.binding.identity):
+                heads.append((number, head))
         return heads
 
 

@@ -191,13 +191,13 @@ class Scan:
             good = False
             self._witness(entry, whole)
         if self.seal.places:
-            self._search(place)
+            self.search(place)
 
     def _witness(self, entry: Entry, whole: bool) -> None:
         if entry.seq > self.expected and whole:
             self.witnessed = max(self.witnessed, entry.synced)
 
-    def _search(self, place: int) -> None:
+    def search(self, place: int) -> None:
         """Look behind what cannot be read for entries of this segment: only there is an entry
         valid, so that whatever is found was written as one."""
         mark = self.seal.mark.to_bytes(4, "little")

@@ -80,8 +80,8 @@ def a_broken_head_is_told_from_a_torn_end() -> None:
         flush(log)
         write(log, 3)
         files.files[SEGMENT].present[SECOND + at] ^= 1
-        with pytest.raises(Damaged, match="broken behind entry 1, but entries up to 2"):
-            found(files)
+        with pytest.raises(Damaged, match="entry 1, but entries up to 2 had been synced"):
+            found(files, "another")
 
 
 SEEN = (
@@ -107,6 +107,47 @@ def test_what_was_made_for_this_place_is_an_entry() -> None:
 def test_what_is_behind_the_end_may_be_anything(length: int) -> None:
     stale = bytes(range(256)) * 200
     assert found(over_stale(stale[: length or 1], at=SECOND + length)) == [1]
+
+
+def filled(files: MemoryFiles) -> LocalLog:
+    """Three segments and a bit, nothing of it synced."""
+    log = new_log(files, BINDING, 8)
+    while len(segments(files)) < 3:
+        write(log, 1)
+    write(log, 1)
+    return log
+
+
+@pytest.mark.parametrize("boot", ["boot", "another"])
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("at", [0, 20, 45, 50, 65])
+def test_a_segment_whose_head_is_broken_is_not_taken_for_none(
+    at: int, which: int, boot: str
+) -> None:
+    """Nor is it removed: somebody may still look at it."""
+    files = MemoryFiles()
+    log = filled(files)
+    flush(log)
+    write(log, 1)
+    name = segments(files)[which]
+    files.files[name].present[at] ^= 1
+    before = {name: files.read(name) for name in files.names()}
+    assert LocalLog(files, BINDING, 8).holds_unsent()
+    assert {name: files.read(name) for name in files.names()} == before
+    with pytest.raises(Damaged, match="broken behind entry"):
+        found(files, boot)
+    assert name in files.names()
+
+
+def test_a_segment_whose_head_was_never_written_is_none() -> None:
+    files = MemoryFiles()
+    log = filled(files)
+    flush(log)
+    name = segments(files)[-1]
+    files.write(name, 0, [bytes(HEADER)])
+    files.write(name, HEADER, [bytes(range(256)) * 50])
+    assert found(files, "another")[-1] == log.seq - 2
+    assert name not in files.names()
 
 
 @pytest.mark.timeout(60)
