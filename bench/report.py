@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 
@@ -80,7 +81,10 @@ def shares(
         axes.bar(places, heights, width=0.95 * width, label=label, hatch=hatch)
     axes.axhline(1.0, color="black", linewidth=0.8)
     middle = width * (len(labels) - 1) / 2
-    names = [job.replace(", ", ",\n") for job in found]
+    room = 110 // len(found)
+    names = [
+        "\n".join(line for part in job.split(", ") for line in wrap(part, room)) for job in found
+    ]
     axes.set_xticks([at + middle for at in range(len(found))], names, fontsize=7)
 
 
