@@ -204,6 +204,8 @@ WORLDS = {flushes_do_not_sync: lonely, fences_are_collected: plain}
 
 
 SLOW = {what_was_found_is_young: pytest.mark.sim}
+RUNS = {what_was_found_is_young: range(300, 1800)}
+"""Of what one run in hundreds shows, from a little before one that does (seed 338)."""
 
 
 @pytest.mark.parametrize(
@@ -211,7 +213,7 @@ SLOW = {what_was_found_is_young: pytest.mark.sim}
 )
 def test_every_broken_rule_is_seen(mutant: Callable[[], Any]) -> None:
     with mutant():
-        for seed in range(200):
+        for seed in RUNS.get(mutant, range(200)):
             try:
                 WORLDS.get(mutant, World)(seed).run(STEPS)
             except (Broken, Damaged):
