@@ -193,4 +193,4 @@ def _opened(store: Counted, blocks: int) -> Disk:
     Heads(StoreRecords(store)).create(UUID, blocks * 4096)
     ids = itertools.count(1)
     place = memory_place(store, "node", lambda: next(ids).to_bytes(16, "big"))
-    return open_disk(place, UUID, claim=1, terms=Terms(segments=64, grace=0.0))
+    return open_disk(place, UUID, claim=1, terms=Terms(segment=4 << 20, segments=16, grace=0.0))
