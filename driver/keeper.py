@@ -117,6 +117,17 @@ class Watcher:
 
     def round(self) -> None:
         """One round. Raises what the backend raises."""
+        try:
+            self._ask()
+        finally:
+            troubles = self._measure()  # above all while the storage is away
+        if isinstance(self._backend, Tidies):
+            self._backend.tidy()
+        if troubles:
+            raise troubles[0]
+
+    def _ask(self) -> None:
+        """Ask the storage for what others have made, removed and taken."""
         metered = self._backend.capabilities.metered
         quiet = metered and self._volumes.unasked > QUIET
         if not (quiet and self._rounds % (2 * QUIET_ROUNDS)):
@@ -124,11 +135,6 @@ class Watcher:
         if not (quiet and self._rounds % QUIET_ROUNDS):
             self._who_has_what()
         self._rounds += 1
-        troubles = self._measure()
-        if isinstance(self._backend, Tidies):
-            self._backend.tidy()
-        if troubles:
-            raise troubles[0]
 
     def _measure(self) -> list[KedgeError]:
         """A volume that cannot be measured keeps no other from being; what was raised."""

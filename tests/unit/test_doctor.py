@@ -102,3 +102,13 @@ MOUNTS = r"""
 )
 def test_whether_containers_would_see_what_is_mounted(path: str, shared: bool) -> None:
     assert mount_is_shared(MOUNTS, Path(path)) is shared
+
+
+def test_what_is_attached_is_measured_while_the_storage_is_away(node: Node) -> None:
+    """What is not in the store yet is of interest just then."""
+    node.volumes.mount("db", ID)
+    node.volumes.attachments.usage.clear()
+    node.world.fail("volumes", Unavailable("it is away"))
+    with pytest.raises(Unavailable):
+        node.watchers["prod"].round()
+    assert "db" in node.volumes.attachments.usage
