@@ -14,8 +14,8 @@ import statistics
 import time
 from collections.abc import Callable
 
-from backends.disk.ciphers import Cipher
-from backends.disk.coding import Coder, Compression, Frames
+from backends.disk.core.ciphers import Cipher
+from backends.disk.core.coding import Coder, Compression, Frames
 
 _WORDS = [
     f"{word}{n}" for word in ("order", "customer", "street", "paid", "open") for n in range(80)

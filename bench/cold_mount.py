@@ -21,18 +21,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backends.disk import checkpoint
-from backends.disk.blockmap import StoredObject
-from backends.disk.cache import Cache
-from backends.disk.checkpoint import Manifest
-from backends.disk.commit import Commit, Extent, Kind
+from backends.disk.core import checkpoint
+from backends.disk.core.blockmap import StoredObject
+from backends.disk.core.checkpoint import Manifest
+from backends.disk.core.commit import Commit, Extent, Kind
+from backends.disk.core.head import Heads
+from backends.disk.core.history import Held, Owner, Tail
+from backends.disk.core.naming import checkpoint_name
+from backends.disk.core.regions import REGION, Region
 from backends.disk.engine import Disk
-from backends.disk.head import Heads
-from backends.disk.history import Held, Owner, Tail
-from backends.disk.logfiles import LogFiles
-from backends.disk.naming import checkpoint_name
+from backends.disk.log.logfiles import LogFiles
 from backends.disk.opening import Place, Terms, open_disk
-from backends.disk.regions import REGION, Region
+from backends.disk.reading.cache import Cache
 from backends.records.store import StoreRecords
 from backends.stores.memory import MemoryStore
 

@@ -17,9 +17,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from unittest.mock import patch
 
-from backends.disk import blockmap, checkpoint, compaction, packing, worker
+from backends.disk import worker
+from backends.disk.collection import compaction
+from backends.disk.core import blockmap, checkpoint, packing
+from backends.disk.core.head import Heads
 from backends.disk.engine import Disk
-from backends.disk.head import Heads
 from backends.disk.opening import Terms, open_disk
 from backends.disk.worker import Worker
 from backends.records.store import StoreRecords

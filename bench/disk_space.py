@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from unittest.mock import patch
 
-from backends.disk import blockmap, checkpoint, compaction, packing, pins
+from backends.disk.collection import compaction
+from backends.disk.core import blockmap, checkpoint, packing, pins
+from backends.disk.core.head import Heads
 from backends.disk.engine import Disk
-from backends.disk.head import Heads
 from backends.disk.opening import Terms, open_disk
 from backends.records.store import StoreRecords
 from backends.stores.memory import MemoryStore

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from backends.disk import pins
+from backends.disk.core import pins
+from backends.disk.core.head import Heads
 from backends.disk.engine import Disk
-from backends.disk.head import Heads
 from backends.disk.opening import Terms, open_disk
 from backends.disk.worker import SEAL_BYTES
 from backends.records.store import StoreRecords

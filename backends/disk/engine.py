@@ -8,24 +8,24 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from backends.disk import packing
-from backends.disk.blockmap import Stored
-from backends.disk.cache import Cache
-from backends.disk.checkpointing import Checkpointer, Step
-from backends.disk.collecting import Collector
-from backends.disk.commit import Kind as RecordKind
-from backends.disk.compaction import Compactor
+from backends.disk.collection.collecting import Collector
+from backends.disk.collection.compaction import Compactor
+from backends.disk.collection.sweeping import EVERY, FIRST_AFTER, Sweeper
+from backends.disk.core import packing
+from backends.disk.core.blockmap import Stored
+from backends.disk.core.commit import Kind as RecordKind
+from backends.disk.core.exposure import Exposure
+from backends.disk.core.head import Head
+from backends.disk.core.logformat import Entry, Kind
+from backends.disk.core.overlay import Dirty, Overlay
+from backends.disk.core.tenure import Tenure
 from backends.disk.device import BLOCK
-from backends.disk.exposure import Exposure
-from backends.disk.head import Head
 from backends.disk.journal import Content, Journal
-from backends.disk.locallog import LocalLog
-from backends.disk.logformat import Entry, Kind
-from backends.disk.overlay import Dirty, Overlay
-from backends.disk.reader import Reader
-from backends.disk.shipping import Shipper
-from backends.disk.sweeping import EVERY, FIRST_AFTER, Sweeper
-from backends.disk.tenure import Tenure
+from backends.disk.log.locallog import LocalLog
+from backends.disk.reading.cache import Cache
+from backends.disk.reading.reader import Reader
+from backends.disk.writing.checkpointing import Checkpointer, Step
+from backends.disk.writing.shipping import Shipper
 from backends.errors import Damaged, Fenced, HostError, Invalid, KedgeError, NotFound
 
 _LOOKS = 4

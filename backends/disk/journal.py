@@ -14,18 +14,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from backends.disk import checkpoint, commit
-from backends.disk.blockmap import BlockMap
-from backends.disk.checkpoint import Manifest
-from backends.disk.coding import PLAIN, Coder
-from backends.disk.commit import Commit, DataObject, Extent, Kind
-from backends.disk.early import Early
-from backends.disk.head import Head
-from backends.disk.history import Held, Owner, Tail
-from backends.disk.liveness import Litter
-from backends.disk.naming import located, made_at, maker, prefix_of, seq_of
-from backends.disk.tenure import Tenure
-from backends.disk.upcoming import Upcoming
+from backends.disk.core import checkpoint, commit
+from backends.disk.core.blockmap import BlockMap
+from backends.disk.core.checkpoint import Manifest
+from backends.disk.core.coding import PLAIN, Coder
+from backends.disk.core.commit import Commit, DataObject, Extent, Kind
+from backends.disk.core.head import Head
+from backends.disk.core.history import Held, Owner, Tail
+from backends.disk.core.liveness import Litter
+from backends.disk.core.naming import located, made_at, maker, prefix_of, seq_of
+from backends.disk.core.tenure import Tenure
+from backends.disk.reading.early import Early
+from backends.disk.reading.upcoming import Upcoming
 from backends.errors import Damaged, Fenced, NotFound, Unavailable
 from backends.stores.base import Store
 from backends.stores.settled import create

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from backends.disk import commit
+from backends.disk.core import commit
 from backends.disk.engine import Durability
 from backends.disk.journal import Journal
 from backends.errors import Unavailable

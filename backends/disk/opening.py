@@ -12,23 +12,23 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
-from backends.disk.cache import Cache
-from backends.disk.checkpointing import Checkpointer
-from backends.disk.coding import PLAIN, Coder
-from backends.disk.collecting import GRACE, Collector
-from backends.disk.compaction import EXCESS, MANY, Compactor
+from backends.disk.collection.collecting import GRACE, Collector
+from backends.disk.collection.compaction import EXCESS, MANY, Compactor
+from backends.disk.collection.sweeping import AGE, Sweeper
+from backends.disk.core.coding import PLAIN, Coder
+from backends.disk.core.exposure import Exposure
+from backends.disk.core.head import CLAIM_SHIFT, Head, Heads, State, put_back
+from backends.disk.core.history import Owner, Tail
+from backends.disk.core.logformat import Entry
+from backends.disk.core.overlay import SEAL_BLOCKS, Overlay
+from backends.disk.core.tenure import Moment, Tenure
 from backends.disk.engine import Disk, Durability, Parts
-from backends.disk.exposure import Exposure
-from backends.disk.head import CLAIM_SHIFT, Head, Heads, State, put_back
-from backends.disk.history import Owner, Tail
 from backends.disk.journal import Journal
-from backends.disk.locallog import Binding, Files, LocalLog, binding_of, has_failed, new_log
-from backends.disk.logformat import Entry
-from backends.disk.overlay import SEAL_BLOCKS, Overlay
-from backends.disk.reader import Reader
-from backends.disk.shipping import Shipper
-from backends.disk.sweeping import AGE, Sweeper
-from backends.disk.tenure import Moment, Tenure
+from backends.disk.log.locallog import Binding, Files, LocalLog, binding_of, has_failed, new_log
+from backends.disk.reading.cache import Cache
+from backends.disk.reading.reader import Reader
+from backends.disk.writing.checkpointing import Checkpointer
+from backends.disk.writing.shipping import Shipper
 from backends.errors import Fenced
 from backends.stores.base import Store
 

@@ -17,20 +17,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from backends.disk import losses, pins
-from backends.disk.cache import Cache
-from backends.disk.collecting import GRACE
+from backends.disk import losses
+from backends.disk.collection.collecting import GRACE
+from backends.disk.core import pins
+from backends.disk.core.head import Heads
+from backends.disk.core.tenure import Moment
 from backends.disk.engine import CHECKPOINT_EVERY, Disk, Durability
-from backends.disk.head import Heads
-from backends.disk.locallog import Binding
-from backends.disk.logfiles import LogFiles
+from backends.disk.inspection.scrubbing import Scrubber
+from backends.disk.log.locallog import Binding
+from backends.disk.log.logfiles import LogFiles
+from backends.disk.log.orphaned import branch_name, orphan_name
 from backends.disk.opening import Place, Terms, open_disk
-from backends.disk.orphaned import branch_name, orphan_name
 from backends.disk.pausing import Pause, pause_before
-from backends.disk.scrubbing import Scrubber
-from backends.disk.tenure import Moment
+from backends.disk.reading.cache import Cache
+from backends.disk.reading.warming import Warming
 from backends.disk.unlocking import coder_of
-from backends.disk.warming import Warming
 from backends.disk.worker import Worker
 from backends.errors import Invalid, KedgeError, Unavailable
 from backends.host import memory

@@ -1,7 +1,7 @@
 """From a disk's head and the profile's keys to what codes its blocks."""
 
-from backends.disk.coding import Coder, Compression
-from backends.disk.head import Head, Heads
+from backends.disk.core.coding import Coder, Compression
+from backends.disk.core.head import Head, Heads
 from backends.errors import Invalid
 
 
@@ -10,7 +10,7 @@ def coder_of(head: Head, keys: str, compress: str = "none") -> Coder:
     another one: to be asked before anything is written. HostError."""
     cipher = None
     if head.wrapped_key:
-        from backends.disk import ciphers  # loads a library that others do not need
+        from backends.disk.core import ciphers  # loads a library that others do not need
 
         key = ciphers.read_key(keys, head.key_name)
         subject = f"disk {head.uuid}, encrypted with the key {head.key_name},"
@@ -21,7 +21,7 @@ def coder_of(head: Head, keys: str, compress: str = "none") -> Coder:
 def wrapped(keys: str, name: str, data_key: bytes) -> str:
     """A new disk's data key (32 random bytes), wrapped by the profile's key of that name. Invalid,
     HostError."""
-    from backends.disk import ciphers
+    from backends.disk.core import ciphers
 
     return ciphers.wrap(ciphers.read_key(keys, name), data_key)
 
@@ -30,7 +30,7 @@ def rewrap(heads: Heads, uuid: str, keys: str, name: str) -> Head:
     """Put another of the profile's keys in the place of the one that opens a disk. No data are
     written again; whoever has the disk open goes on. Invalid: not encrypted, or a key is missing
     or another; HostError, Conflict, NotFound."""
-    from backends.disk import ciphers
+    from backends.disk.core import ciphers
 
     head = heads.read(uuid)
     if not head.wrapped_key:

@@ -21,7 +21,7 @@ from backends.base import (
     Volume,
 )
 from backends.claims import Claim, Stale
-from backends.disk.head import Heads
+from backends.disk.core.head import Heads
 from backends.disk.remote import Bucket, bucket_store
 from backends.disk.unlocking import rewrap
 from backends.errors import Invalid, KedgeError

@@ -9,16 +9,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from backends.base import Context, Volume
-from backends.disk import pins
-from backends.disk.cloning import clone_disk
-from backends.disk.deletion import delete_disk
+from backends.disk.collection.deletion import delete_disk
+from backends.disk.core import pins
+from backends.disk.core.head import CLAIM_SHIFT, Head, Heads, State
+from backends.disk.core.tenure import Reads
 from backends.disk.fuse.layer import Layer
 from backends.disk.fuse.path import DataPath
-from backends.disk.head import CLAIM_SHIFT, Head, Heads, State
-from backends.disk.orphaned import orphan_name, unsent
+from backends.disk.log.orphaned import orphan_name, unsent
 from backends.disk.remote import Arguments, Bucket, random_id
 from backends.disk.serve import Config
-from backends.disk.tenure import Reads
+from backends.disk.snapshots.cloning import clone_disk
 from backends.disk.unlocking import coder_of, wrapped
 from backends.errors import (
     Claimed,

@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backends.base import Finding, Volume
-from backends.disk import exporting
-from backends.disk.checking import Inspector
-from backends.disk.coding import Coder
-from backends.disk.head import Head, State
-from backends.disk.locallog import LocalLog, binding_of
-from backends.disk.logfiles import LogFiles
-from backends.disk.orphaned import Branch, Unchanged, branch, branch_name, orphan_name
-from backends.disk.peeking import peek
-from backends.disk.salvaging import Unreadable, salvage
+from backends.disk.core.coding import Coder
+from backends.disk.core.head import Head, State
+from backends.disk.inspection import exporting
+from backends.disk.inspection.checking import Inspector
+from backends.disk.inspection.peeking import peek
+from backends.disk.inspection.salvaging import Unreadable, salvage
+from backends.disk.log.locallog import LocalLog, binding_of
+from backends.disk.log.logfiles import LogFiles
+from backends.disk.log.orphaned import Branch, Unchanged, branch, branch_name, orphan_name
 from backends.disk.unlocking import coder_of
 from backends.errors import Damaged, InUse, NotFound, Unavailable
 from backends.host.failures import explained

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.base import Access, ProfileSettings
-from backends.disk.coding import Compression
+from backends.disk.core.coding import Compression
+from backends.disk.core.tenure import Reads
 from backends.disk.engine import Durability
-from backends.disk.tenure import Reads
 from backends.host.filesystems import FileSystem, driver_of
 from backends.options import Size, option
 from backends.sizes import broken

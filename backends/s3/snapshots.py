@@ -1,4 +1,4 @@
-"""Snapshots of disks in a bucket: pins in their heads (backends/disk/pins.py). Nothing is copied.
+"""Snapshots of disks in a bucket: pins in their heads (`disk/core/pins.py`). Nothing is copied.
 
 Of a mounted volume: everything is shipped, then the file system is held still while what came since
 is shipped, too, and the pin is made. Of one that nobody has mounted: the checkpoint in its head has
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from backends.ambient import new_id
 from backends.base import Attachment, Volume
 from backends.claims import Claim
-from backends.disk import pins
-from backends.disk.cutting import Cutter
-from backends.disk.head import Pin
+from backends.disk.core import pins
+from backends.disk.core.head import Pin
 from backends.disk.remote import pause, random_id
-from backends.disk.restoring import restore_disk
+from backends.disk.snapshots.cutting import Cutter
+from backends.disk.snapshots.restoring import restore_disk
 from backends.disk.unlocking import coder_of
 from backends.errors import Exists, InUse, KedgeError, NotFound
 from backends.host.freezing import Freezer

@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection
 from contextlib import suppress
 
-from backends.disk.head import State
+from backends.disk.core.head import State
 from backends.errors import Busy, InUse, KedgeError, NotFound, Unavailable
 from backends.s3.disks import Disks
 

@@ -2,7 +2,7 @@
 system recovers by itself, is found clean, and holds a prefix of what was written.
 
 Each commit record in the bucket is such a moment. The images are built by the dumper that shares
-no code with the disk (`backends.disk.dump`). `make soak` takes many more moments, also of xfs.
+no code with the disk (`inspection/dump.py`). `make soak` takes many more moments, also of xfs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.disk.dump import dump
+from backends.disk.inspection.dump import dump
 from backends.stores.s3 import S3Store, connect
 from tests.lab.datapath import Fio
 from tests.lab.object_store import ObjectStore

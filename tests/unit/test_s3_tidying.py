@@ -8,11 +8,11 @@ from unittest.mock import patch
 import pytest
 
 from backends.base import Context, Volume
-from backends.disk.head import Heads
-from backends.disk.locallog import new_log
-from backends.disk.logfiles import LogFiles
-from backends.disk.logformat import HEADER
-from backends.disk.orphaned import unsent
+from backends.disk.core.head import Heads
+from backends.disk.core.logformat import HEADER
+from backends.disk.log.locallog import new_log
+from backends.disk.log.logfiles import LogFiles
+from backends.disk.log.orphaned import unsent
 from backends.disk.remote import Bucket
 from backends.errors import Busy, Damaged, HostError, NotFound
 from backends.records.store import StoreRecords

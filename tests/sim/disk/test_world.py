@@ -12,14 +12,16 @@ from unittest.mock import patch
 
 import pytest
 
-from backends.disk import cloning, deletion, pins
-from backends.disk.checkpoint import Manifest
-from backends.disk.dump import Unreadable
-from backends.disk.head import Head
+from backends.disk.collection import deletion
+from backends.disk.collection.sweeping import Sweeper
+from backends.disk.core import pins
+from backends.disk.core.checkpoint import Manifest
+from backends.disk.core.head import Head
+from backends.disk.core.liveness import Pinned
+from backends.disk.core.naming import epoch_of
+from backends.disk.inspection.dump import Unreadable
 from backends.disk.journal import Journal
-from backends.disk.liveness import Pinned
-from backends.disk.naming import epoch_of
-from backends.disk.sweeping import Sweeper
+from backends.disk.snapshots import cloning
 from backends.errors import Damaged
 from tests.sim.disk.world import World
 from tests.unit.disk.world import Broken

@@ -10,15 +10,15 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from backends.disk import pins
-from backends.disk.cloning import FIRST, clone_disk
-from backends.disk.deletion import delete_disk
-from backends.disk.dump import dump
+from backends.disk.collection.deletion import delete_disk
+from backends.disk.core import pins
+from backends.disk.core.head import Head, Heads, State
+from backends.disk.core.naming import epoch_of
 from backends.disk.engine import Disk
-from backends.disk.head import Head, Heads, State
-from backends.disk.naming import epoch_of
+from backends.disk.inspection.dump import dump
 from backends.disk.opening import Place, open_disk
-from backends.disk.restoring import restore_disk
+from backends.disk.snapshots.cloning import FIRST, clone_disk
+from backends.disk.snapshots.restoring import restore_disk
 from backends.errors import (
     Exists,
     InUse,

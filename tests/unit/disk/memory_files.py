@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from backends.disk.locallog import Full
+from backends.disk.log.locallog import Full
 from backends.errors import HostError
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from backends.disk.head import Heads
+from backends.disk.core.head import Heads
 from backends.disk.opening import Place
 from backends.records.store import StoreRecords
 from backends.stores.base import Store

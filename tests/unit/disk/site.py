@@ -11,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from backends.base import Finding
-from backends.disk.cache import Cache
-from backends.disk.checking import Inspector
-from backends.disk.coding import PLAIN
-from backends.disk.dump import dump
+from backends.disk.core.coding import PLAIN
+from backends.disk.core.head import Heads
 from backends.disk.engine import Disk, Durability
-from backends.disk.head import Heads
-from backends.disk.locallog import Binding
+from backends.disk.inspection.checking import Inspector
+from backends.disk.inspection.dump import dump
+from backends.disk.log.locallog import Binding
 from backends.disk.opening import Place, Terms, open_disk
+from backends.disk.reading.cache import Cache
 from backends.errors import Unavailable
 from backends.records.store import StoreRecords
 from backends.stores.faulty import Faults, FaultyStore

@@ -2,8 +2,8 @@
 
 from array import array
 
-from backends.disk.logformat import Entry, Kind
-from backends.disk.overlay import Dirty, Overlay
+from backends.disk.core.logformat import Entry, Kind
+from backends.disk.core.overlay import Dirty, Overlay
 
 
 def write(seq: int, block: int, count: int = 1) -> Entry:

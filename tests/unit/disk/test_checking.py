@@ -8,17 +8,20 @@ from dataclasses import dataclass, field
 import pytest
 
 from backends.base import Finding, Level
-from backends.disk import checking, exporting, journal, pins, reader
-from backends.disk.checking import Inspector
-from backends.disk.ciphers import Cipher, wrap
-from backends.disk.coding import PLAIN, Coder, Compression
-from backends.disk.dump import Unreadable, dump
+from backends.disk import journal
+from backends.disk.core import pins
+from backends.disk.core.ciphers import Cipher, wrap
+from backends.disk.core.coding import PLAIN, Coder, Compression
+from backends.disk.core.head import Heads
 from backends.disk.engine import Disk
-from backends.disk.head import Heads
-from backends.disk.locallog import binding_of
+from backends.disk.inspection import checking, exporting
+from backends.disk.inspection.checking import Inspector
+from backends.disk.inspection.dump import Unreadable, dump
+from backends.disk.inspection.peeking import peek
+from backends.disk.log.locallog import binding_of
+from backends.disk.log.orphaned import branch
 from backends.disk.opening import Place, Terms, open_disk
-from backends.disk.orphaned import branch
-from backends.disk.peeking import peek
+from backends.disk.reading import reader
 from backends.errors import Damaged, KedgeError, Unavailable
 from backends.records.store import StoreRecords
 from backends.stores.memory import MemoryStore

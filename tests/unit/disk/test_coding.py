@@ -12,14 +12,15 @@ from unittest.mock import patch
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from backends.disk import ciphers, commit, remote, segment
-from backends.disk.ciphers import Cipher, read_key, unwrap, wrap
-from backends.disk.coding import Coder, Compression, Frames
-from backends.disk.commit import Commit, Kind
-from backends.disk.head import Head, Heads
-from backends.disk.locallog import Binding
+from backends.disk import remote
+from backends.disk.core import ciphers, commit, segment
+from backends.disk.core.ciphers import Cipher, read_key, unwrap, wrap
+from backends.disk.core.coding import Coder, Compression, Frames
+from backends.disk.core.commit import Commit, Kind
+from backends.disk.core.head import Head, Heads
+from backends.disk.core.segment import Segment
+from backends.disk.log.locallog import Binding
 from backends.disk.remote import Arguments, Bucket
-from backends.disk.segment import Segment
 from backends.disk.unlocking import coder_of, rewrap, wrapped
 from backends.errors import Damaged, Invalid
 from backends.records.store import StoreRecords

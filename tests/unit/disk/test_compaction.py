@@ -8,18 +8,20 @@ from unittest.mock import patch
 
 import pytest
 
-from backends.disk import deletion, engine, pins
-from backends.disk.checkpoint import Manifest
-from backends.disk.coding import Coder, Compression
-from backends.disk.collecting import Collector
-from backends.disk.compaction import Copy
-from backends.disk.dump import dump
+from backends.disk import engine
+from backends.disk.collection import deletion
+from backends.disk.collection.collecting import Collector
+from backends.disk.collection.compaction import Copy
+from backends.disk.collection.sweeping import Sweeper
+from backends.disk.core import pins
+from backends.disk.core.checkpoint import Manifest
+from backends.disk.core.coding import Coder, Compression
+from backends.disk.core.head import Head, Pin
+from backends.disk.core.liveness import Pinned, Weight, emptiest, smallest
 from backends.disk.engine import Disk
-from backends.disk.head import Head, Pin
+from backends.disk.inspection.dump import dump
 from backends.disk.journal import Journal
-from backends.disk.liveness import Pinned, Weight, emptiest, smallest
 from backends.disk.opening import Place, Terms, open_disk
-from backends.disk.sweeping import Sweeper
 from backends.errors import KedgeError
 from backends.stores.memory import MemoryStore
 from tests.unit.disk import test_snapshots

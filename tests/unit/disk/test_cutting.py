@@ -8,13 +8,13 @@ from unittest.mock import patch
 
 import pytest
 
-from backends.disk import cutting
-from backends.disk.coding import PLAIN
-from backends.disk.commit import Commit, Kind
-from backends.disk.cutting import Cutter
-from backends.disk.head import Heads, State
+from backends.disk.core.coding import PLAIN
+from backends.disk.core.commit import Commit, Kind
+from backends.disk.core.head import Heads, State
 from backends.disk.journal import Journal
-from backends.disk.restoring import restore_disk
+from backends.disk.snapshots import cutting
+from backends.disk.snapshots.cutting import Cutter
+from backends.disk.snapshots.restoring import restore_disk
 from backends.errors import Fenced, Invalid, KedgeError
 from backends.inspection import Cut
 from backends.stores.faulty import Crash

@@ -9,11 +9,11 @@ from unittest.mock import patch
 
 import pytest
 
-from backends.disk import early
-from backends.disk.early import Early
+from backends.disk.core.head import Heads
 from backends.disk.engine import Disk
-from backends.disk.head import Heads
 from backends.disk.opening import Terms, open_disk
+from backends.disk.reading import early
+from backends.disk.reading.early import Early
 from backends.errors import Unavailable
 from backends.records.store import StoreRecords
 from backends.stores.memory import MemoryStore

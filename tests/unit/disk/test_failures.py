@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from backends.disk.core.tenure import Tenure
 from backends.disk.engine import Disk
 from backends.disk.opening import Terms, open_disk
-from backends.disk.tenure import Tenure
 from backends.errors import Fenced, Unavailable
 from backends.stores.faulty import Faults
 from backends.stores.s3 import S3Store

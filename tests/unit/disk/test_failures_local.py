@@ -8,10 +8,10 @@ from unittest.mock import patch
 
 import pytest
 
-from backends.disk.cache import Cache
-from backends.disk.commit import Kind, decode
+from backends.disk.core.commit import Kind, decode
 from backends.disk.engine import Disk, Durability
 from backends.disk.losses import told
+from backends.disk.reading.cache import Cache
 from backends.disk.worker import Worker
 from backends.errors import Damaged, HostError
 from backends.stores.faulty import Faults

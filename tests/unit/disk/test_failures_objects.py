@@ -7,12 +7,12 @@ from contextlib import suppress
 import pytest
 
 from backends.base import Level
-from backends.disk import pins
-from backends.disk.coding import PLAIN
+from backends.disk.core import pins
+from backends.disk.core.coding import PLAIN
 from backends.disk.engine import Disk
-from backends.disk.exporting import export
-from backends.disk.peeking import peek
-from backends.disk.salvaging import Unreadable, salvage
+from backends.disk.inspection.exporting import export
+from backends.disk.inspection.peeking import peek
+from backends.disk.inspection.salvaging import Unreadable, salvage
 from backends.errors import Conflict, Damaged, KedgeError, NotFound, Unavailable
 from backends.inspection import unwatched
 from backends.records.store import StoreRecords

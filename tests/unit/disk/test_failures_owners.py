@@ -10,11 +10,11 @@ from unittest.mock import patch
 
 import pytest
 
-from backends.disk import pins
-from backends.disk.cloning import clone_disk
-from backends.disk.deletion import delete_disk
+from backends.disk.collection.deletion import delete_disk
+from backends.disk.core import pins
+from backends.disk.core.head import Head, Heads
 from backends.disk.engine import Disk
-from backends.disk.head import Head, Heads
+from backends.disk.snapshots.cloning import clone_disk
 from backends.errors import Damaged, Fenced, KedgeError, NotFound
 from backends.stores.faulty import Crash, FaultyStore
 from backends.stores.memory import MemoryStore

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from backends.disk.cache import Cache
+from backends.disk.core.head import Heads
 from backends.disk.engine import Durability
-from backends.disk.head import Heads
+from backends.disk.reading.cache import Cache
 from backends.errors import Fenced, Unavailable
 from backends.records.store import StoreRecords
 from backends.stores.faulty import Faults

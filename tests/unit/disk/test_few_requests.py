@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from backends.disk.overlay import Changes, Dirty
-from backends.disk.packing import INLINE_BLOCKS, OBJECT_BLOCKS, plan
+from backends.disk.core.overlay import Changes, Dirty
+from backends.disk.core.packing import INLINE_BLOCKS, OBJECT_BLOCKS, plan
 from backends.disk.worker import SEAL_BYTES, Worker
 
 

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from backends.disk import checkpoint, commit, hot, regions, segment
-from backends.disk.blockmap import StoredObject
-from backends.disk.checkpoint import Manifest
-from backends.disk.ciphers import Cipher
-from backends.disk.coding import Coder, Compression, Frames
-from backends.disk.commit import Commit, DataObject, Extent, Kind, ObjectName
-from backends.disk.head import Head, Pin, State
-from backends.disk.history import Held, Tail
-from backends.disk.liveness import Litter
-from backends.disk.logformat import HEADER, Entry, Scan, SegmentHead, checksums, encode
-from backends.disk.logformat import Kind as EntryKind
-from backends.disk.regions import Region
-from backends.disk.segment import Segment
+from backends.disk.core import checkpoint, commit, hot, regions, segment
+from backends.disk.core.blockmap import StoredObject
+from backends.disk.core.checkpoint import Manifest
+from backends.disk.core.ciphers import Cipher
+from backends.disk.core.coding import Coder, Compression, Frames
+from backends.disk.core.commit import Commit, DataObject, Extent, Kind, ObjectName
+from backends.disk.core.head import Head, Pin, State
+from backends.disk.core.history import Held, Tail
+from backends.disk.core.liveness import Litter
+from backends.disk.core.logformat import HEADER, Entry, Scan, SegmentHead, checksums, encode
+from backends.disk.core.logformat import Kind as EntryKind
+from backends.disk.core.regions import Region
+from backends.disk.core.segment import Segment
 from backends.errors import Damaged
 from backends.records import Record
 

@@ -19,14 +19,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.disk import checkpoint, commit, hot, segment, serve
-from backends.disk.cache import Cache
-from backends.disk.coding import Coder, Frames
-from backends.disk.commit import MAGIC
+from backends.disk import serve
+from backends.disk.core import checkpoint, commit, hot, segment
+from backends.disk.core.coding import Coder, Frames
+from backends.disk.core.commit import MAGIC
+from backends.disk.core.head import Head
+from backends.disk.core.logformat import HEADER, Scan, SegmentHead
 from backends.disk.fuse.ring import Ring
-from backends.disk.head import Head
-from backends.disk.locallog import LocalLog, binding_of, new_log
-from backends.disk.logformat import HEADER, Scan, SegmentHead
+from backends.disk.log.locallog import LocalLog, binding_of, new_log
+from backends.disk.reading.cache import Cache
 from backends.errors import Damaged
 from backends.records import Record
 from backends.records.slots import Slot

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.disk.locallog import Files, LocalLog, binding_of, new_log
-from backends.disk.logfiles import LogFiles
-from backends.disk.logformat import VERSION, Entry, Kind, overhead
+from backends.disk.core.logformat import VERSION, Entry, Kind, overhead
+from backends.disk.log.locallog import Files, LocalLog, binding_of, new_log
+from backends.disk.log.logfiles import LogFiles
 from backends.errors import Damaged, HostError
 from tests.unit.disk.memory_files import MemoryFiles
 from tests.unit.disk.test_locallog import BINDING, flush, segments

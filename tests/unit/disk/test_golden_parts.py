@@ -13,12 +13,13 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from backends.disk import checkpoint, hot, serve
-from backends.disk.cache import Cache
-from backends.disk.coding import Coder
+from backends.disk import serve
+from backends.disk.core import checkpoint, hot
+from backends.disk.core.coding import Coder
 from backends.disk.fuse import ring, wire
 from backends.disk.fuse.ring import Ring
-from backends.disk.locallog import LocalLog, binding_of, new_log
+from backends.disk.log.locallog import LocalLog, binding_of, new_log
+from backends.disk.reading.cache import Cache
 from backends.disk.serve import Config
 from backends.errors import Damaged
 from backends.records.slots import Slot

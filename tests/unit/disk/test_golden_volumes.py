@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from backends.base import Level
-from backends.disk import pins
-from backends.disk.checking import Inspector
-from backends.disk.ciphers import Cipher, wrap
-from backends.disk.cloning import clone_disk
-from backends.disk.coding import PLAIN, Coder, Compression
-from backends.disk.dump import dump
+from backends.disk.core import pins
+from backends.disk.core.ciphers import Cipher, wrap
+from backends.disk.core.coding import PLAIN, Coder, Compression
+from backends.disk.core.head import Heads
 from backends.disk.engine import Disk
-from backends.disk.head import Heads
+from backends.disk.inspection.checking import Inspector
+from backends.disk.inspection.dump import dump
 from backends.disk.opening import Place, Terms, open_disk
+from backends.disk.snapshots.cloning import clone_disk
 from backends.records.store import StoreRecords
 from backends.stores.memory import MemoryStore
 from tests.unit.disk.memory_files import MemoryFiles

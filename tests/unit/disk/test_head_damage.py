@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backends.disk.head import Head, Pin
+from backends.disk.core.head import Head, Pin
 from backends.errors import Damaged
 from backends.records import Record
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from backends.disk import pins
-from backends.disk.head import Head, Heads
-from backends.disk.history import Owner
+from backends.disk.core import pins
+from backends.disk.core.head import Head, Heads
+from backends.disk.core.history import Owner
 from backends.errors import Fenced
 from backends.records.store import StoreRecords
 from backends.stores.counting import Counting

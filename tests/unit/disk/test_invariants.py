@@ -11,15 +11,20 @@ from unittest.mock import patch
 
 import pytest
 
-from backends.disk import coding, deletion, locallog, logformat, opening, reader, shipping
-from backends.disk.blockmap import Stored
-from backends.disk.commit import ObjectName
+from backends.disk import opening
+from backends.disk.collection import deletion
+from backends.disk.core import coding, logformat
+from backends.disk.core.blockmap import Stored
+from backends.disk.core.commit import ObjectName
+from backends.disk.core.head import Head, Heads, State
+from backends.disk.core.tenure import Tenure
 from backends.disk.engine import Disk, Durability
-from backends.disk.head import Head, Heads, State
 from backends.disk.journal import Journal
-from backends.disk.locallog import LocalLog
-from backends.disk.shipping import Shipper
-from backends.disk.tenure import Tenure
+from backends.disk.log import locallog
+from backends.disk.log.locallog import LocalLog
+from backends.disk.reading import reader
+from backends.disk.writing import shipping
+from backends.disk.writing.shipping import Shipper
 from backends.errors import Fenced, HostError, KedgeError, NoSpace
 from tests.unit.disk import (
     test_failures,

@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 import pytest
 
-from backends.disk.lines import Lines
+from backends.disk.core.lines import Lines
 
 
 def _name(number: int) -> bytes:

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import pytest
 
-from backends.disk.locallog import LEAST, Binding, Files, LocalLog, binding_of, new_log
-from backends.disk.logfiles import LogFiles
-from backends.disk.logformat import HEADER, Entry, Kind, overhead
-from backends.disk.pages import STEP, Pages
+from backends.disk.core.logformat import HEADER, Entry, Kind, overhead
+from backends.disk.core.pages import STEP, Pages
+from backends.disk.log.locallog import LEAST, Binding, Files, LocalLog, binding_of, new_log
+from backends.disk.log.logfiles import LogFiles
 from backends.errors import Damaged, HostError
 from tests.unit.disk.memory_files import MemoryFiles
 

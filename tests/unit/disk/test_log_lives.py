@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from backends.disk.locallog import Binding, LocalLog, binding_of, new_log
-from backends.disk.logformat import Entry, Kind, Seal, SegmentHead, encode
+from backends.disk.core.logformat import Entry, Kind, Seal, SegmentHead, encode
+from backends.disk.log.locallog import Binding, LocalLog, binding_of, new_log
 from tests.unit.disk.memory_files import MemoryFiles
 from tests.unit.disk.test_locallog import BINDING, flush
 

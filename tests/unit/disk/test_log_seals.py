@@ -9,8 +9,8 @@ from unittest.mock import patch
 
 import pytest
 
-from backends.disk.locallog import LocalLog, binding_of, new_log
-from backends.disk.logformat import HEADER, Entry, Kind, Seal, SegmentHead, encode, overhead
+from backends.disk.core.logformat import HEADER, Entry, Kind, Seal, SegmentHead, encode, overhead
+from backends.disk.log.locallog import LocalLog, binding_of, new_log
 from backends.errors import Damaged
 from tests.unit.disk.memory_files import MemoryFiles
 from tests.unit.disk.test_locallog import BINDING, flush, segments, write

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backends.disk.logfiles import LogFiles
+from backends.disk.log.logfiles import LogFiles
 from backends.errors import HostError
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from backends.disk.engine import Disk
-from backends.disk.locallog import LocalLog, binding_of, new_log
+from backends.disk.log.locallog import LocalLog, binding_of, new_log
 from backends.errors import HostError
 from tests.unit.disk.memory_files import MemoryFiles
 from tests.unit.disk.site import Node, Site, read, shipped

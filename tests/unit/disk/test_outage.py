@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from backends.disk.core.head import Heads
 from backends.disk.engine import Disk, Durability
-from backends.disk.head import Heads
 from backends.disk.opening import Place, Terms, open_disk
 from backends.disk.worker import Worker
 from backends.records.store import StoreRecords

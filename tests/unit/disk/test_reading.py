@@ -8,15 +8,15 @@ from unittest.mock import patch
 
 import pytest
 
-from backends.disk.ahead import MOST, Ahead
-from backends.disk.cache import Cache
-from backends.disk.coding import FRAME
+from backends.disk.core.ahead import MOST, Ahead
+from backends.disk.core.coding import FRAME
+from backends.disk.core.head import Heads
 from backends.disk.engine import Disk
-from backends.disk.head import Heads
+from backends.disk.inspection.scrubbing import ROUND, Scrubber
 from backends.disk.opening import Place, Terms, open_disk
-from backends.disk.scrubbing import ROUND, Scrubber
-from backends.disk.upcoming import Upcoming
-from backends.disk.warming import Warming
+from backends.disk.reading.cache import Cache
+from backends.disk.reading.upcoming import Upcoming
+from backends.disk.reading.warming import Warming
 from backends.errors import Damaged, NotFound, Unavailable
 from backends.records.store import StoreRecords
 from backends.stores.memory import MemoryStore

@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
-from backends.disk import regions
-from backends.disk.regions import PLACE, Region
+from backends.disk.core import regions
+from backends.disk.core.regions import PLACE, Region
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -8,8 +8,8 @@ from unittest.mock import patch
 import pytest
 
 from backends.disk import journal
+from backends.disk.core.head import Heads
 from backends.disk.engine import Disk
-from backends.disk.head import Heads
 from backends.disk.opening import Place, Terms, open_disk
 from backends.errors import Damaged
 from backends.records.store import StoreRecords

@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from backends.disk import pins, restoring
-from backends.disk.checkpointing import Checkpointer
-from backends.disk.cloning import clone_disk
-from backends.disk.deletion import delete_disk
+from backends.disk.collection.deletion import delete_disk
+from backends.disk.core import pins
+from backends.disk.core.head import Head, Pin
+from backends.disk.core.liveness import Pinned
+from backends.disk.core.naming import checkpoint_name, epoch_of, foreign, located, made_at, maker
 from backends.disk.engine import Disk
-from backends.disk.head import Head, Pin
-from backends.disk.liveness import Pinned
-from backends.disk.naming import checkpoint_name, epoch_of, foreign, located, made_at, maker
 from backends.disk.opening import Place, Terms, open_disk
+from backends.disk.snapshots import restoring
+from backends.disk.snapshots.cloning import clone_disk
+from backends.disk.writing.checkpointing import Checkpointer
 from backends.errors import Damaged, Exists, Fenced, InUse, Invalid, NotFound
 from tests.unit.disk.memory_files import MemoryFiles
 from tests.unit.disk.test_reopening import place

@@ -9,9 +9,9 @@ from unittest.mock import patch
 import pytest
 
 from backends.disk import worker as worker_module
-from backends.disk.collecting import HURRIED
+from backends.disk.collection.collecting import HURRIED
+from backends.disk.core.head import Heads
 from backends.disk.engine import CHECKPOINT_EVERY, Disk
-from backends.disk.head import Heads
 from backends.disk.opening import Place
 from backends.disk.worker import Worker
 from backends.records.store import StoreRecords

@@ -9,15 +9,15 @@ from unittest.mock import patch
 import pytest
 
 from backends.disk import journal
-from backends.disk.blockmap import BlockMap, StoredObject
-from backends.disk.collecting import Collector
-from backends.disk.commit import Commit, Kind
-from backends.disk.exposure import Exposure
-from backends.disk.history import Held, Tail
+from backends.disk.collection.collecting import Collector
+from backends.disk.core.blockmap import BlockMap, StoredObject
+from backends.disk.core.commit import Commit, Kind
+from backends.disk.core.exposure import Exposure
+from backends.disk.core.history import Held, Tail
+from backends.disk.core.overlay import Changes, Overlay
+from backends.disk.core.tenure import Tenure
 from backends.disk.journal import Journal
-from backends.disk.locallog import LocalLog
-from backends.disk.overlay import Changes, Overlay
-from backends.disk.tenure import Tenure
+from backends.disk.log.locallog import LocalLog
 from backends.errors import Damaged, Unavailable
 from backends.stores.base import Store
 from backends.stores.faulty import Faults

@@ -14,27 +14,18 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
-from backends.disk import (
-    blockmap,
-    checking,
-    checkpoint,
-    coding,
-    engine,
-    examining,
-    exporting,
-    journal,
-    packing,
-    reader,
-    regions,
-    shipping,
-)
-from backends.disk import dump as independent
-from backends.disk.cache import Cache
-from backends.disk.ciphers import Cipher, wrap
-from backends.disk.coding import Coder, Compression
+from backends.disk import engine, journal
+from backends.disk.core import blockmap, checkpoint, coding, packing, regions
+from backends.disk.core.ciphers import Cipher, wrap
+from backends.disk.core.coding import Coder, Compression
+from backends.disk.core.head import Heads
 from backends.disk.engine import Disk, Durability
-from backends.disk.head import Heads
+from backends.disk.inspection import checking, examining, exporting
+from backends.disk.inspection import dump as independent
 from backends.disk.opening import Place, Terms, open_disk
+from backends.disk.reading import reader
+from backends.disk.reading.cache import Cache
+from backends.disk.writing import shipping
 from backends.errors import Fenced, HostError, Unavailable
 from backends.records.store import StoreRecords
 from backends.stores.faulty import Crash, Faults, FaultyStore

@@ -1,0 +1,1 @@
+"""Giving back what nobody can need any more."""

@@ -1,0 +1,1 @@
+"""The disk as values and rules, without I/O, clock, randomness: formats, map, history, liveness."""

@@ -1,0 +1,1 @@
+"""Looking at a disk without owning it: peeking, checking, exporting, a second opinion."""

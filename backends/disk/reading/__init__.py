@@ -1,0 +1,1 @@
+"""From the bucket to whoever reads: the cache, and what is fetched before it is asked for."""

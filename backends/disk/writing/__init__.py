@@ -1,0 +1,1 @@
+"""Into the bucket: data and records in their order, checkpoints."""
