@@ -2,6 +2,7 @@
 
 from backends.disk.core.coding import Coder, Compression
 from backends.disk.core.head import Head, Heads
+from backends.disk.keys import read_key
 from backends.errors import Invalid
 
 
@@ -12,7 +13,7 @@ def coder_of(head: Head, keys: str, compress: str = "none") -> Coder:
     if head.wrapped_key:
         from backends.disk.core import ciphers  # loads a library that others do not need
 
-        key = ciphers.read_key(keys, head.key_name)
+        key = read_key(keys, head.key_name)
         subject = f"disk {head.uuid}, encrypted with the key {head.key_name},"
         cipher = ciphers.Cipher(ciphers.unwrap(key, head.wrapped_key, subject=subject))
     return Coder(Compression(compress), cipher)
@@ -23,7 +24,7 @@ def wrapped(keys: str, name: str, data_key: bytes) -> str:
     HostError."""
     from backends.disk.core import ciphers
 
-    return ciphers.wrap(ciphers.read_key(keys, name), data_key)
+    return ciphers.wrap(read_key(keys, name), data_key)
 
 
 def rewrap(heads: Heads, uuid: str, keys: str, name: str) -> Head:
@@ -38,7 +39,7 @@ def rewrap(heads: Heads, uuid: str, keys: str, name: str) -> Head:
             f"the volume is not encrypted, so there is no key to change; make a new volume with "
             f"encrypt={name}, and copy"
         )
-    old, new = ciphers.read_key(keys, head.key_name), ciphers.read_key(keys, name)
+    old, new = read_key(keys, head.key_name), read_key(keys, name)
     subject = f"disk {uuid}, encrypted with the key {head.key_name},"
     data_key = ciphers.unwrap(old, head.wrapped_key, subject=subject)
     return heads.rewrap(uuid, name, ciphers.wrap(new, data_key), instead_of=head.wrapped_key)

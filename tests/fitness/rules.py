@@ -46,6 +46,15 @@ WORDS = {
 RUNNERS = ("backends.host", "backends.testing", "driver.init")
 """Where programs may be run; `init` only becomes the service, the contracts kill themselves."""
 
+EFFECTS = (
+    *("fcntl", "io", "mmap", "os", "pathlib", "select", "shutil", "signal", "socket", "subprocess"),
+    *("tempfile", "time"),
+)
+"""Modules by which something is done; a pure one imports none of them."""
+
+ROOMS = ("", "driver/", "backends/", "backends/disk/")
+"""Where a path that ARCHITECTURE.md names may lie."""
+
 MAX_ARCHITECTURE = 150
 MAX_FILE, MEDIAN_FILE = 500, 200
 MAX_BODY, P90_BODY = 50, 20
@@ -119,6 +128,23 @@ def programs(modules: Iterable[Module]) -> Iterator[str]:
                 r"os\.(exec|spawn|posix_spawn|popen|system|fork).*", used
             ):
                 yield f"{module.path} uses {used}: programs are run in backends/host only"
+
+
+def pure(modules: Iterable[Module], cores: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """A package of values and rules does nothing itself. `cores`: what of ours each may import
+    besides itself."""
+    for module in modules:
+        core = next((name for name in cores if _within(module.name, name)), None)
+        if core is None:
+            continue
+        for imported in module.imports():
+            ours = imported.split(".")[0] in ("driver", "backends")
+            permitted = any(_within(imported, name) for name in (core, *cores[core]))
+            if imported.split(".")[0] in EFFECTS or (ours and not permitted):
+                yield f"{module.path} imports {imported}: {core} is pure"
+        calls = (node.func for node in module.nodes if isinstance(node, ast.Call))
+        if any(isinstance(called, ast.Name) and called.id == "open" for called in calls):
+            yield f"{module.path} opens a file: {core} is pure"
 
 
 def waits(modules: Iterable[Module]) -> Iterator[str]:
@@ -263,5 +289,5 @@ def picture(architecture: str, present: Callable[[str], bool]) -> Iterator[str]:
     if lines > MAX_ARCHITECTURE:
         yield f"ARCHITECTURE.md has {lines} lines, more than {MAX_ARCHITECTURE}"
     for path in sorted(set(re.findall(_PATH, architecture))):
-        if not any(present(f"{room}{path}") for room in ("", "driver/", "backends/")):
+        if not any(present(f"{room}{path}") for room in ROOMS):
             yield f"ARCHITECTURE.md names {path}, which is not there"

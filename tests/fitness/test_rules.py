@@ -31,12 +31,19 @@ MAY_TOUCH = {
 """Who may touch the ambient clock, environment and randomness; `*` in a name is a pattern."""
 
 
+CORES = {
+    "backends.disk.core": ("backends.errors", "backends.typed", "backends.records"),
+}
+"""Packages that are pure, and what of ours they may import."""
+
+
 Rule = Callable[[list[Module]], Iterable[str]]
 RULES: dict[str, tuple[Rule, list[Module]]] = {
     "imports": (rules.directions, SHIPPED),
     "backends apart": (partial(rules.backends_apart, backends=BACKENDS), SHIPPED),
     "circles": (rules.circles, SHIPPED),
     "programs": (rules.programs, SHIPPED),
+    "pure": (partial(rules.pure, cores=CORES), SHIPPED),
     "waits": (rules.waits, EVERYTHING),
     "ambient": (partial(rules.ambient, allowed=MAY_TOUCH), SHIPPED),
     "permissions": (partial(rules.unused_permissions, allowed=MAY_TOUCH), SHIPPED),
@@ -90,6 +97,10 @@ OFFENDERS = [
     ("programs", "driver/doctor.py", "from subprocess import run"),
     ("programs", "driver/doctor.py", "import os\nos.system('x')"),
     ("programs", "driver/doctor.py", "from os import fork\nfork()"),
+    ("pure", "backends/disk/core/blockmap.py", "import os"),
+    ("pure", "backends/disk/core/blockmap.py", "from pathlib import Path"),
+    ("pure", "backends/disk/core/blockmap.py", "from backends.disk.engine import Disk"),
+    ("pure", "backends/disk/core/blockmap.py", "open('x')"),
     ("waits", "driver/log.py", "import select\nselect.select([], [2], [], 0)"),
     ("waits", "tests/lab/node.py", "from select import select\nselect([1], [], [])"),
     ("ambient", "driver/volumes.py", "import time\ntime.monotonic()"),

@@ -14,11 +14,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from backends.disk import remote
 from backends.disk.core import ciphers, commit, segment
-from backends.disk.core.ciphers import Cipher, read_key, unwrap, wrap
+from backends.disk.core.ciphers import Cipher, unwrap, wrap
 from backends.disk.core.coding import Coder, Compression, Frames
 from backends.disk.core.commit import Commit, Kind
 from backends.disk.core.head import Head, Heads
 from backends.disk.core.segment import Segment
+from backends.disk.keys import read_key
 from backends.disk.log.locallog import Binding
 from backends.disk.remote import Arguments, Bucket
 from backends.disk.unlocking import coder_of, rewrap, wrapped
