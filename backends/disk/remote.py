@@ -157,8 +157,8 @@ class RemoteDisk(Disk):
         if self.dirty_since is not None:
             kept = f"{len(self.parts.overlay) * 4096} bytes that never reached the store"
             _complain("closing", Unavailable(f"{kept} are kept in the local log of this node"))
-        for pool in self.pools:
-            pool.shutdown(wait=not broken, cancel_futures=True)
+        for pool in self.pools:  # who waits for a task that is cancelled here may wait for ever
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _send_last(self) -> None:
         try:

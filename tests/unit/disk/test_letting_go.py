@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -132,15 +132,29 @@ def test_one_whose_store_is_there_has_sent_everything_when_it_is_let_go(site: Si
     assert site.dumped() == site.image
 
 
+def test_one_that_is_read_ahead_is_let_go(site: Site) -> None:
+    """Whoever warms it waits for reads that are given up: he is not told, and nobody may wait for
+    him."""
+    disk = served(site, site.node("one"))
+    disk.worker.start()
+    reading, warming = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+    disk.pools = (reading, warming)
+    reading.submit(time.sleep, MOMENT)
+    never = reading.submit(time.sleep, 0)
+    warming.submit(wait, [never])
+    closed(disk)
+    never.set_running_or_notify_cancel()  # so that this process can end
+
+
 def test_whoever_waits_is_told_that_it_is_over() -> None:
     pause, told = Pause(), threading.Event()
 
-    def wait() -> None:
+    def pauses() -> None:
         with pytest.raises(Unavailable, match="let go"):
             pause(10)
         told.set()
 
-    waiting = threading.Thread(target=wait)
+    waiting = threading.Thread(target=pauses)
     waiting.start()
     pause.give_up()
     waiting.join(IN_TIME)
