@@ -197,6 +197,17 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield made
 
 
+@pytest.fixture
+def _slow_machine() -> Iterator[None]:
+    """However long a test takes, neither of these has passed."""
+    with (
+        patch("backends.stores.easing.PATIENCE", 3600.0),
+        patch.object(window_module, "CALM", 3600.0),
+    ):
+        yield
+
+
+@pytest.mark.usefixtures("_slow_machine")
 def test_reads_go_first_then_writes_and_last_what_nobody_waits_for(
     pool: ThreadPoolExecutor,
 ) -> None:
@@ -229,6 +240,7 @@ def test_reads_go_first_then_writes_and_last_what_nobody_waits_for(
     assert store.asked[2:] == ["get a", "put p", "get a", "delete d"]
 
 
+@pytest.mark.usefixtures("_slow_machine")
 def test_who_has_waited_long_goes_before_all(pool: ThreadPoolExecutor) -> None:
     store, gate = Held(), Gate(time.monotonic)
     store.objects["a"] = b""
