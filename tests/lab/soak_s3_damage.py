@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from backends.base import Level, Volume
+from backends.claims import Claim
 from backends.errors import KedgeError
 from backends.s3.disks import Disks
 from tests.lab.databases import Database, Ledger, MariaDB, PostgreSQL
@@ -215,6 +216,70 @@ def test_corrupt_or_short_object(pair: list[Node], kind: type[Database], fault: 
 @meets(PostgreSQL)
 def test_missing_object(pair: list[Node], kind: type[Database]) -> None:
     spoiled(pair, kind, "missing")
+
+
+@meets(MariaDB)
+def test_missing_object_of_the_log_and_going_on_without_it(
+    pair: list[Node], kind: type[Database], home: Path
+) -> None:
+    """A node is lost, and then a record of the volume's log: nobody mounts it. The image of what is
+    left holds a database with the first rows, without a gap; gone on from there, so does the disk,
+    and the later records are in a snapshot."""
+    one, two = pair
+    volume = one.create(rpo="0.5")
+    one.attach(volume, 1)
+
+    def kill(ledger: Ledger, db: Database) -> None:
+        goes_on(ledger, 300)
+        marks.append(ledger.acknowledged)
+        one.path.call("snapshot", {"name": "mark", "created": "", "call": "mark"}, seconds=120)
+        first, until = one.lag()["commit"], time.monotonic() + 60
+        while one.lag()["commit"] < first + 8:
+            assert time.monotonic() < until, one.lag()
+            goes_on(ledger, 1)
+        db.kill()
+        shipped(one)
+
+    marks: list[int] = []
+    ledger = written(one, kind, kill)
+    one.lose(disk=True)
+    number = lose_a_record(two, volume)
+    with pytest.raises(KedgeError):
+        two.attach(volume, 2)
+    two.lose(disk=False)
+    image = home / "left.img"
+    with image.open("wb") as file:
+        done = two.backend.export_damaged(volume, None, file, lambda done, total: None)
+    assert any(f"record {number}" in words for words in done.lost), done
+    claim = Claim(volume.uuid, "two", "session-of-two", 3)
+    cut = two.backend.cut(volume, number, created="2026-02-03T04:05:06Z", claim=claim)
+    assert (cut.before, cut.kept) == (number, f"cut-{number}")
+    found = rows_on(two.attach(volume, 4), kind)
+    print(f"{ledger.acknowledged} rows confirmed, {marks[0]} before the checkpoint, {found} left")
+    assert marks[0] <= found <= ledger.acknowledged
+    two.detach()
+    place = home / "left"
+    place.mkdir()
+    subprocess.run(["mount", "-o", "loop", image, place], check=True)
+    try:
+        assert rows_on(place / "data", kind) == found
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+    kept = home / "kept.img"
+    with kept.open("wb") as file:
+        two.backend.export(volume, cut.kept, file, lambda done, total: None)
+    assert kept.stat().st_size == image.stat().st_size
+
+
+def lose_a_record(node: Node, volume: Volume[Any]) -> int:
+    """Delete the one in the middle of those behind the checkpoint; which it was."""
+    disks = node.backend._disks
+    last = disks.heads.read(volume.uuid).checkpoint_seq
+    listed = disks.store.list(f"disks/{volume.uuid}/log/")
+    behind = [one.key for one in listed if int(one.key[-16:], 16) > last]
+    assert len(behind) > 4, "everything is in the checkpoint"
+    disks.store.delete(behind[len(behind) // 2])
+    return int(behind[len(behind) // 2][-16:], 16)
 
 
 @pytest.fixture
