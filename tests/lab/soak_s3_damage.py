@@ -158,6 +158,7 @@ def spoiled(pair: list[Node], kind: type[Database], fault: str) -> None:
     place = one.attach(volume, 1)
     (place / "file").write_bytes(PATTERN * (1 << 19))
     flush(place)
+    shipped(one)  # no object has some of the file and some of the database
     ledger = written(one, kind, lambda ledger, db: goes_on(ledger, 300))
     rows = rows_on(one.place, kind)
     one.detach()
