@@ -87,6 +87,15 @@ class Node:
         assert self.volume is not None
         return dict(self.backend.lag(self.volume))
 
+    def await_sent(self, seconds: float = SECONDS) -> None:
+        """Wait until everything is in the bucket that was written before the call."""
+        began, until = time.monotonic(), time.monotonic() + seconds
+        while (lag := self.lag())["bytes"]:
+            if time.monotonic() - lag["seconds"] > began + 0.2:  # it says tenths
+                return
+            assert time.monotonic() < until, lag
+            time.sleep(0.05)
+
     def server(self) -> int:
         """The process that serves the disk."""
         held = self.path.held()

@@ -76,7 +76,7 @@ def test_every_moment_under_a_database_recovers(
         volume = one.create(size=SIZES[fs][0], fs=fs, rpo="0.05", log="256M")
         place = one.attach(volume, 1)
         with MariaDB(place) as db:
-            one.path.call("settle", seconds=120)  # no image is from before its first start
+            one.await_sent(120)  # no image is from before its first start
             with db.writing() as ledger:
                 time.sleep(SECONDS)
                 db.kill()
@@ -101,7 +101,7 @@ def test_every_moment_of_random_changes_is_exact(server: ObjectStore, home: Path
     with nodes(server, home, "one", prefix=prefix) as (one,):
         volume = one.create(size=SIZES[fs][0], fs=fs, rpo="0.05")
         place = one.attach(volume, 1)
-        one.path.call("settle", seconds=120)
+        one.await_sent(120)
         sums = changed(place)
         settled(one)
 

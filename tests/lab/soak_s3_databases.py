@@ -64,16 +64,6 @@ def shipped(node: Node) -> None:
         time.sleep(0.05)
 
 
-def sent(node: Node) -> None:
-    """Wait until everything is in the bucket that was written before the call."""
-    began, until = time.monotonic(), time.monotonic() + 60
-    while (lag := node.lag())["bytes"]:
-        if time.monotonic() - lag["seconds"] > began + 0.2:  # it says tenths
-            return
-        assert time.monotonic() < until, lag
-        time.sleep(0.05)
-
-
 def written(node: Node, kind: type[Database], kill: Callable[[Ledger, Database], None]) -> Ledger:
     """A database on the node's volume, killed together with whatever `kill` takes away while rows
     are being inserted."""
@@ -192,7 +182,7 @@ def test_partition_container_still_writing_and_old_node_returns_after_takeover(
         one.attach(volume, 1)
 
         def kill(ledger: Ledger, db: Database) -> None:
-            sent(one)  # the other's database is one that was begun
+            one.await_sent()  # the other's database is one that was begun
             way.stall()
             time.sleep(0.5)
             before = ledger.acknowledged
@@ -242,7 +232,7 @@ def test_partition_container_still_writing_within_its_rpo_limit(
         one.attach(volume, 1)
 
         def kill(ledger: Ledger, db: Database) -> None:
-            sent(one)
+            one.await_sent()
             goes_on(ledger)
             way.stall()
             until = time.monotonic() + 60
@@ -296,11 +286,11 @@ def test_process_or_node_paused_then_resumed_reads_nothing_stale(
     volume = one.create(reads=reads)
     one.attach(volume, 1)
     rewritten(one.place, b"a")
-    sent(one)
+    one.await_sent()
     assert direct(one.place) == b"a"
     stopped = one.pause()
     rewritten(two.attach(volume, 2), b"b")
-    sent(two)
+    two.await_sent()
     time.sleep(one.context.trust)
     for pid in stopped:
         os.kill(pid, 18)

@@ -81,7 +81,7 @@ def test_store_down_for_an_hour_and_a_database_that_writes_little(
         body = os.urandom(1 << 20)
         (place / "before").write_bytes(body)
         with MariaDB(place) as db, db.writing(pace=1.0) as ledger:
-            one.path.call("settle", seconds=120)
+            one.await_sent(120)
 
             def goes_on_as_ever(half: int, until: float) -> None:
                 with pytest.raises(Unavailable) as refused:
@@ -120,7 +120,7 @@ def test_store_down_for_an_hour_and_a_database_that_fills_the_log(
     ):
         volume = one.create(log="128M")
         with PostgreSQL(one.attach(volume, 1)) as db, db.writing() as ledger:
-            one.path.call("settle", seconds=120)
+            one.await_sent(120)
 
             def fills_up(half: int, until: float) -> None:
                 while time.monotonic() < until:

@@ -138,8 +138,22 @@ class Chaos:
         undo()
         what = f"{failure.name}: every node is there"
         self._swarm.wait(self._swarm.workers_ready, what, seconds=MOVE_SECONDS)
+        if failure.loses_the_node and self._swarm.storage.rpo:
+            self._await_silence(first)
         lost = self._verify(start, first if failure.loses_the_node else "")
         self.done.append(Round(failure.name, seconds, lost))
+
+    def _await_silence(self, lost_node: str) -> None:
+        """Until a node that was lost confirms no more: with an rpo it may, after it is back, until
+        its next write to the storage is refused; those rows are lost like its last ones."""
+        back, silent = time.monotonic(), STAY_SECONDS + self._swarm.storage.rpo
+
+        def over() -> bool:
+            said = [row.at for row in self._client.acked if row.node == lost_node]
+            return time.monotonic() > max([back, *said]) + silent
+
+        what = f"{lost_node} was lost and confirms no more"
+        self._swarm.wait(over, what, seconds=MOVE_SECONDS)
 
     @contextmanager
     def storage_fails(self, name: str) -> Iterator[None]:
