@@ -247,6 +247,7 @@ class MariaDB(Database):
             *("mariadbd", "--no-defaults", f"--datadir={self.data}", "--skip-networking"),
             f"--socket={self._run}/s",
             f"--pid-file={self._run}/pid",
+            f"--tmpdir={self._run}",  # each takes away what it finds in the system's own
             *("--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1", "--log-bin=log"),
             *("--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M"),
         ]
