@@ -1,19 +1,16 @@
 """A disk in an S3 bucket, put together for its server process: `open_remote` is its factory.
 
 The one module here that touches clock, randomness and the machine; everything it makes is handed
-them. Arguments come from the service as JSON and hold no secret: credentials are found by this
-process itself, in the file that is named, or where the SDK looks.
+them. Arguments come from the service as JSON and hold no secret.
 """
 
-import configparser
 import secrets
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +34,10 @@ from backends.errors import Invalid, KedgeError, Unavailable
 from backends.host import memory
 from backends.records.store import StoreRecords
 from backends.stores.base import Store
+from backends.stores.bucket import Bucket, bucket_objects, make_ready, retrying
 from backends.stores.counting import Counting
 from backends.stores.easing import Easing, Gate
 from backends.stores.hedging import Hedging
-from backends.stores.retrying import Patience, Retrying
-from backends.stores.s3 import Described, Endpoint, S3Store, connect, describe
 
 LAST_SECONDS = 8.0
 """For a disk that is broken, to send what is left of its log when it is closed: whoever unmounts it
@@ -58,21 +54,6 @@ _YOUNG = 30.0
 """Seconds after which nobody mounts any more: what of the map was fetched for that is let go."""
 _REQUESTS = 32
 """Threads in which reads are asked of the store, twice if need be."""
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """Where a profile keeps everything. Crosses process boundaries as JSON."""
-
-    bucket: str
-    prefix: str = ""
-    endpoint: str = ""
-    region: str = ""
-    credentials: str = ""
-    """A file in the format of the SDK's shared credentials, its section `default`."""
-    path_style: bool | None = None
-    ca_file: str = ""
-    storage_class: str = ""
 
 
 @dataclass(frozen=True)
@@ -300,70 +281,15 @@ def _pools() -> tuple[ThreadPoolExecutor, ...]:
     return tuple(ThreadPoolExecutor(n, thread_name_prefix=name) for name, n in counts.items())
 
 
-_ready: dict[Endpoint, Any] = {}
-"""Clients made before they were needed; only for credentials that we read ourselves, because a
-process may wait for days with those that the SDK had found."""
-
-
 def prepare(raw: Mapping[str, Any]) -> None:
-    """Make the client of a disk's bucket now (a third of a second), for `open_remote` later, and
-    let it be used once, which takes longer than later uses. What cannot be done yet is left to
-    it; a store that does not answer is not waited for."""
-    bucket = Bucket(**raw["bucket"])
-    try:
-        endpoint = _endpoint(bucket)
-        if endpoint.access_key:
-            client = _ready[endpoint] = connect(endpoint)
-            store = S3Store(lambda: client, bucket.bucket, bucket.prefix)
-            threading.Thread(target=_use, args=(store,), name="first use", daemon=True).start()
-    except KedgeError:
-        return
-
-
-def _use(store: Store) -> None:
-    with suppress(Exception):  # whatever it is, the server meets it again and says so
-        store.get("disks/")
-
-
-def bucket_store(bucket: Bucket) -> Retrying:
-    """The store of a profile; connects when it is first asked."""
-    return _retrying(bucket_objects(bucket))
-
-
-def _retrying(inner: Store) -> Retrying:
-    return Retrying(inner, Patience(sleep=time.sleep, chance=_chance, attempts=4))
+    """Make ready for `open_remote` what takes time and needs no disk."""
+    make_ready(Bucket(**raw["bucket"]))
 
 
 def _eased(inner: Store, gate: Gate) -> tuple[Store, Store]:
     """The store for what somebody waits for, and for what nobody does."""
-    first, last = (_retrying(Easing(inner, gate, last=one)) for one in (False, True))
+    first, last = (retrying(Easing(inner, gate, last=one)) for one in (False, True))
     return first, last
-
-
-def described(bucket: Bucket) -> Described:
-    """Where a profile's credentials come from, and what its store says. KedgeError, in words."""
-    endpoint = _endpoint(bucket)
-    return describe(connect(endpoint), bucket.bucket, named=bool(bucket.credentials))
-
-
-def bucket_objects(bucket: Bucket) -> Store:
-    """The same, each call one request."""
-    lock = threading.Lock()
-    made: list[Any] = []
-
-    def client() -> Any:
-        with lock:
-            if not made:
-                made.append(_client(bucket))
-            return made[0]
-
-    return S3Store(client, bucket.bucket, bucket.prefix, kept=bucket.storage_class)
-
-
-def _client(bucket: Bucket) -> Any:
-    """One that stands ready, if its credentials are still those of the file; or a new one."""
-    endpoint = _endpoint(bucket)
-    return _ready.pop(endpoint, None) or connect(endpoint)
 
 
 def pause(count: int) -> None:
@@ -380,39 +306,6 @@ def _moment() -> Moment:
 def random_id() -> bytes:
     """16 bytes that nothing else ever had."""
     return secrets.token_bytes(16)
-
-
-def _endpoint(bucket: Bucket) -> Endpoint:
-    found = Endpoint(
-        url=bucket.endpoint,
-        region=bucket.region,
-        path_style=bucket.path_style,
-        ca_file=Path(bucket.ca_file) if bucket.ca_file else None,
-    )
-    if not bucket.credentials:
-        return found
-    parser = configparser.ConfigParser()
-    try:
-        with open(bucket.credentials) as opened:
-            parser.read_file(opened)
-        section = parser["default"]
-        return replace(
-            found,
-            access_key=section["aws_access_key_id"],
-            secret_key=section["aws_secret_access_key"],
-            session_token=section.get("aws_session_token", ""),
-        )
-    except OSError as error:
-        raise Unavailable(f"the credentials in {bucket.credentials}: {error.strerror}") from error
-    except (configparser.Error, KeyError) as error:
-        raise Invalid(
-            f"{bucket.credentials} is no credentials file: it needs a section [default] with "
-            "aws_access_key_id and aws_secret_access_key"
-        ) from error
-
-
-def _chance() -> float:
-    return secrets.randbelow(1 << 30) / (1 << 30)
 
 
 def _made(directory: Path) -> Path:

@@ -22,7 +22,6 @@ from backends.base import (
 )
 from backends.claims import Claim, Stale
 from backends.disk.core.head import Heads
-from backends.disk.remote import Bucket, bucket_store
 from backends.disk.unlocking import rewrap
 from backends.errors import Invalid, KedgeError
 from backends.host.failures import explained
@@ -40,6 +39,7 @@ from backends.s3.options import S3Options, S3Settings
 from backends.s3.snapshots import DiskSnapshots
 from backends.s3.tidying import Tidying
 from backends.sizes import check_growth
+from backends.stores.bucket import Bucket, bucket_store
 from backends.stores.probe import probe
 
 _LAG_SECONDS = 1.0

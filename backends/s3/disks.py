@@ -16,7 +16,7 @@ from backends.disk.core.tenure import Reads
 from backends.disk.fuse.layer import Layer
 from backends.disk.fuse.path import DataPath
 from backends.disk.log.orphaned import orphan_name, unsent
-from backends.disk.remote import Arguments, Bucket, random_id
+from backends.disk.remote import Arguments, random_id
 from backends.disk.serve import Config
 from backends.disk.snapshots.cloning import clone_disk
 from backends.disk.unlocking import coder_of, wrapped
@@ -38,6 +38,7 @@ from backends.options import Size
 from backends.s3.options import S3Options
 from backends.snapshots import Source
 from backends.stores.base import Store
+from backends.stores.bucket import Bucket
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from backends.ambient import utc_now
 from backends.base import Finding, Level
-from backends.disk.remote import Bucket, described
 from backends.errors import KedgeError
 from backends.s3.options import S3Settings
+from backends.stores.bucket import Bucket, described
 
 _ODD_SECONDS, _REFUSED_SECONDS = 30, 900
 """S3 refuses signatures that are older than a quarter of an hour."""

@@ -25,6 +25,7 @@ MAY_TOUCH = {
     "backends/host/holder.py": {"clock", "environment"},
     "backends/host/waiting.py": {"clock"},
     "backends/records/directory.py": {"clock", "randomness"},
+    "backends/stores/bucket.py": {"clock", "randomness"},
     "backends/stores/faulty.py": {"randomness"},
     "backends/testing/backend/world.py": {"randomness"},
 }

@@ -13,13 +13,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from backends.base import Context, Fencing, Level, Spec
-from backends.disk.remote import Bucket
 from backends.errors import Invalid, InvalidOptions
 from backends.options import parse
 from backends.s3 import S3Backend
 from backends.s3.doctor import clocks, examined
 from backends.s3.health import judged, shown
 from backends.s3.options import S3Options, S3Settings
+from backends.stores.bucket import Bucket
 from backends.stores.memory import MemoryStore
 from backends.stores.s3 import Endpoint, connect
 from tests.unit.stores.moto import moto_endpoint

@@ -13,13 +13,13 @@ from backends.disk.core.logformat import HEADER
 from backends.disk.log.locallog import new_log
 from backends.disk.log.logfiles import LogFiles
 from backends.disk.log.orphaned import unsent
-from backends.disk.remote import Bucket
 from backends.errors import Busy, Damaged, HostError, NotFound
 from backends.records.store import StoreRecords
 from backends.s3.disks import Disks
 from backends.s3.inspection import Inspection
 from backends.s3.options import S3Options
 from backends.s3.tidying import EVERY, Tidying
+from backends.stores.bucket import Bucket
 from backends.stores.memory import MemoryStore
 from tests.unit.disk.test_locallog import BINDING, flush, write
 

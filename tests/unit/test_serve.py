@@ -2,10 +2,10 @@
 
 import pytest
 
-from backends.disk import remote
 from backends.disk.fuse.testing import MemoryDevice
 from backends.disk.serve import Config, factory, parse, prepare
 from backends.errors import Damaged, Invalid
+from backends.stores import bucket
 from backends.stores.s3 import Endpoint
 
 
@@ -43,13 +43,13 @@ def test_what_takes_long_is_done_before_the_gate(monkeypatch: pytest.MonkeyPatch
         made.append(endpoint)
         return object()
 
-    monkeypatch.setattr(remote, "connect", connect)
-    monkeypatch.setattr(remote, "_ready", {})
+    monkeypatch.setattr(bucket, "connect", connect)
+    monkeypatch.setattr(bucket, "_ready", {})
     keys = iter([Endpoint(access_key="a"), Endpoint(access_key="a"), Endpoint(access_key="b")])
-    monkeypatch.setattr(remote, "_endpoint", lambda bucket: next(keys))
+    monkeypatch.setattr(bucket, "_endpoint", lambda of: next(keys))
     prepare(Config("backends.disk.remote:open_remote", {"bucket": {"bucket": "x"}}))
     assert made == [Endpoint(access_key="a")]
-    remote._client(remote.Bucket("x"))
+    bucket._client(bucket.Bucket("x"))
     assert made == [Endpoint(access_key="a")], "used, not made again"
-    remote._client(remote.Bucket("x"))
+    bucket._client(bucket.Bucket("x"))
     assert made == [Endpoint(access_key="a"), Endpoint(access_key="b")]

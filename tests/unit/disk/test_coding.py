@@ -21,10 +21,11 @@ from backends.disk.core.head import Head, Heads
 from backends.disk.core.segment import Segment
 from backends.disk.keys import read_key
 from backends.disk.log.locallog import Binding
-from backends.disk.remote import Arguments, Bucket
+from backends.disk.remote import Arguments
 from backends.disk.unlocking import coder_of, rewrap, wrapped
 from backends.errors import Damaged, Invalid
 from backends.records.store import StoreRecords
+from backends.stores.bucket import Bucket
 from backends.stores.memory import MemoryStore
 from tests.unit.disk.test_formats import COMMIT, SEGMENT, UUID
 from tests.unit.disk.world import BLOCKS, KEY, World, content

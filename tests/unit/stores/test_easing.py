@@ -12,10 +12,10 @@ from unittest.mock import patch
 
 import pytest
 
-from backends.disk.remote import Bucket, bucket_store
 from backends.errors import NotFound, Unavailable
 from backends.stores import window as window_module
 from backends.stores.base import Throttled
+from backends.stores.bucket import Bucket, bucket_store
 from backends.stores.easing import Easing, Gate
 from backends.stores.memory import MemoryStore
 from backends.stores.retrying import Patience, Retrying
