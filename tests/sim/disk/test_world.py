@@ -30,8 +30,6 @@ SEEDS = 8
 MANY = int(os.environ.get("KEDGE_SIM_SEEDS", "1500"))
 FIRST = int(os.environ.get("KEDGE_SIM_FIRST", "0"))
 STEPS = 150
-OPEN = {1916}
-"""Seeds that contradict the oracle, and nobody knows yet which of the two is wrong."""
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -43,17 +41,7 @@ def test_no_seed_contradicts_the_oracle(seed: int) -> None:
 @pytest.mark.parametrize("block", range(8))
 def test_many_seeds_do_not_contradict_it(block: int) -> None:
     for seed in range(10_000 * FIRST + 1000 + block, 10_000 * FIRST + 1000 + MANY, 8):
-        if seed not in OPEN:
-            World(seed).run(STEPS)
-
-
-@pytest.mark.sim
-@pytest.mark.parametrize("seed", sorted(OPEN))
-@pytest.mark.xfail(strict=True, raises=Broken, reason="not understood; docs/s3.md names it")
-def test_seeds_that_are_not_understood(seed: int) -> None:
-    """Two writes of a node that was killed, opened its own log, was killed in that, and opened
-    it once more, are gone: they were confirmed, and had not been sent."""
-    World(seed).run(STEPS)
+        World(seed).run(STEPS)
 
 
 @pytest.mark.sim

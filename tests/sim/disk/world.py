@@ -224,6 +224,7 @@ class World(world.World):
         past = list(self.kept[name][0])
         before, began = self.opened, len(self.attempts)
         self.attempts.append("going back")
+        self.opening.append("going back")  # it takes the head, whoever opens the disk meanwhile
         self.visitors.add("going back")
         self.pasts.append(past)
         self.returning.append(past)
@@ -244,6 +245,7 @@ class World(world.World):
             return
         finally:
             self.returning.remove(past)
+            self.opening.remove("going back")
         self.note("went back")
         if self.opened is before and self.attempts[began + 1 :] == []:
             self.adopt(node, past)
