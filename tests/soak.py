@@ -60,6 +60,7 @@ STEPS: tuple[Step, ...] = (
     ),
     Step("s3-damage", _on("lab", "soak_s3_damage"), _BOTH, ("-s", "--timeout", "900")),
     Step("s3-takeovers", _on("lab", "soak_s3_takeovers"), {"KEDGE_TAKEOVERS": "150"}),
+    Step("s3-machine", _on("lab", "soak_s3_machine"), arguments=_HOUR),
     Step("s3-snapshots", _on("lab", "soak_s3_snapshots"), arguments=_HOUR),
     Step(
         "s3-cuts",

@@ -36,7 +36,7 @@ class Node:
 
     def __init__(self, settings: S3Settings, home: Path, name: str) -> None:
         home.mkdir(exist_ok=True)
-        self.name = name
+        self.name, self.settings = name, settings
         self.context = Context("s3", name, home / "mounts", home / "state")
         self.backend = S3Backend(settings, self.context)
         self._paused: list[int] = []
