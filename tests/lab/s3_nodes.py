@@ -96,6 +96,14 @@ class Node:
             assert time.monotonic() < until, lag
             time.sleep(0.05)
 
+    def await_shipped(self, seconds: float = SECONDS) -> float:
+        """Wait until nothing of the volume is only on this node; how many seconds it took."""
+        began = time.monotonic()
+        while (lag := self.lag())["bytes"]:
+            assert time.monotonic() - began < seconds, lag
+            time.sleep(0.05)
+        return time.monotonic() - began
+
     def server(self) -> int:
         """The process that serves the disk."""
         held = self.path.held()

@@ -80,7 +80,7 @@ def test_every_moment_under_a_database_recovers(
             with db.writing() as ledger:
                 time.sleep(SECONDS)
                 db.kill()
-        settled(one)
+        one.await_shipped(120)
 
         def rows(files: Path) -> int:
             with MariaDB(files) as there:
@@ -103,7 +103,7 @@ def test_every_moment_of_random_changes_is_exact(server: ObjectStore, home: Path
         place = one.attach(volume, 1)
         one.await_sent(120)
         sums = changed(place)
-        settled(one)
+        one.await_shipped(120)
 
         def exact(files: Path) -> int:
             ledger = files / "ledger"
@@ -155,11 +155,3 @@ def change(path: Path, chance: random.Random) -> int:
     finally:
         os.close(handle)
     return zlib.crc32(path.read_bytes())
-
-
-def settled(one: Node) -> None:
-    """Wait until all is in the bucket."""
-    until = time.monotonic() + 120
-    while one.lag()["bytes"]:
-        assert time.monotonic() < until, one.lag()
-        time.sleep(0.05)

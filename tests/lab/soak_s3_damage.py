@@ -33,7 +33,6 @@ from tests.lab.soak_s3_databases import (
     meets,
     pair,
     rows_on,
-    shipped,
     way_to,
     way_url,
     written,
@@ -105,7 +104,7 @@ def test_local_disk_full(server: ObjectStore, home: Path, kind: type[Database]) 
             way.well()
             goes_on(ledger)
             db.kill()
-            shipped(one)
+            one.await_shipped()
 
         ledger = written(one, kind, kill)
         assert one.path.call("status", seconds=10)["errors"] == 0
@@ -158,7 +157,7 @@ def spoiled(pair: list[Node], kind: type[Database], fault: str) -> None:
     place = one.attach(volume, 1)
     (place / "file").write_bytes(PATTERN * (1 << 19))
     flush(place)
-    shipped(one)  # no object has some of the file and some of the database
+    one.await_shipped()  # no object has some of the file and some of the database
     ledger = written(one, kind, lambda ledger, db: goes_on(ledger, 300))
     rows = rows_on(one.place, kind)
     one.detach()
@@ -239,7 +238,7 @@ def test_missing_object_of_the_log_and_going_on_without_it(
             assert time.monotonic() < until, one.lag()
             goes_on(ledger, 1)
         db.kill()
-        shipped(one)
+        one.await_shipped()
 
     marks: list[int] = []
     ledger = written(one, kind, kill)

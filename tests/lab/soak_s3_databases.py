@@ -56,14 +56,6 @@ def goes_on(ledger: Ledger, rows: int = 20) -> None:
         time.sleep(0.02)
 
 
-def shipped(node: Node) -> None:
-    """Wait until nothing of the volume is only on this node."""
-    until = time.monotonic() + 60
-    while node.lag()["bytes"]:
-        assert time.monotonic() < until, node.lag()
-        time.sleep(0.05)
-
-
 def written(node: Node, kind: type[Database], kill: Callable[[Ledger, Database], None]) -> Ledger:
     """A database on the node's volume, killed together with whatever `kill` takes away while rows
     are being inserted."""
@@ -330,7 +322,7 @@ def direct(place: Path) -> bytes:
 def shipped_and_killed(node: Node, db: Database) -> None:
     """The database dies, and after it everything it wrote reaches the bucket."""
     db.kill()
-    shipped(node)
+    node.await_shipped()
 
 
 def fenced(node: Node) -> None:
@@ -379,7 +371,7 @@ def test_store_down(server: ObjectStore, home: Path, kind: type[Database]) -> No
                 way.well()
             goes_on(ledger)
             db.kill()
-            shipped(one)
+            one.await_shipped()
 
         ledger = written(one, kind, kill)
         assert ledger.longest < PAUSE
@@ -403,7 +395,7 @@ def test_store_throttling(server: ObjectStore, home: Path, kind: type[Database])
                 goes_on(ledger, 1)
             db.kill()
             way.well()
-            shipped(one)
+            one.await_shipped()
 
         ledger = written(one, kind, kill)
         one.lose(disk=True)

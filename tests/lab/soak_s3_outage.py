@@ -33,15 +33,6 @@ CATCHING_UP = 600.0
 """Seconds in which all that waited has to be in the store."""
 
 
-def sent(node: Node) -> float:
-    """Wait until nothing of the volume is only on this node; seconds."""
-    began = time.monotonic()
-    while node.lag()["bytes"]:
-        assert time.monotonic() - began < CATCHING_UP, node.lag()
-        time.sleep(0.1)
-    return time.monotonic() - began
-
-
 def away(way: Proxy, meanwhile: Callable[[int, float], None]) -> None:
     """The store is away: it refuses, and after half of the time it says nothing. `meanwhile` is
     called for each half, with the moment at which that ends."""
@@ -96,7 +87,7 @@ def test_store_down_for_an_hour_and_a_database_that_writes_little(
             away(way, goes_on_as_ever)
             goes_on(ledger, 3)
             db.kill()
-            print(f"all of it sent {sent(one):.1f} s later")
+            print(f"all of it sent {one.await_shipped(CATCHING_UP):.1f} s later")
         assert ledger.longest < PAUSE
         assert one.path.call("status", seconds=10)["errors"] == 0
         moved(one, two, MariaDB, ledger)
@@ -137,6 +128,6 @@ def test_store_down_for_an_hour_and_a_database_that_fills_the_log(
             print(f"went on behind row {row} after {ledger.longest:.0f} s")
             assert ledger.longest > STILL
             db.kill()
-            sent(one)
+            one.await_shipped(CATCHING_UP)
         assert one.path.call("status", seconds=10)["errors"] == 0
         moved(one, two, PostgreSQL, ledger)
